@@ -1,0 +1,52 @@
+//! Where frames come from and go to on this host: SocketCAN interfaces, and the software bus.
+//!
+//! Both are packet sockets that carry kernel images ([`crate::frame::Image`]), so an engine serves either without
+//! knowing which. This module opens them; it reads and writes no frame on the data path.
+
+use std::os::fd::OwnedFd;
+
+use crate::frame::filter::KernelFilter;
+
+/// Which kind of bus a name refers to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BusKind {
+    /// A SocketCAN network interface: can0, vcan0.
+    SocketCan,
+    /// A bus in user space that processes on this host share by name.
+    Software,
+}
+
+/// A bus as the user names it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BusAddress {
+    /// Which kind of bus.
+    pub kind: BusKind,
+    /// Interface name, or software bus name without its `@bitrate`.
+    pub name: String,
+    /// Software bus only: pace it as a wire of this bit rate, with arbitration. Bits per second.
+    pub paced_bit_rate: Option<u32>,
+}
+
+/// What is asked of a bus socket beyond its name.
+#[derive(Clone, Debug)]
+pub struct BusOptions {
+    /// Bytes of receive queue to ask the kernel for (`SO_RCVBUFFORCE`, else `SO_RCVBUF`).
+    pub receive_queue_bytes: usize,
+    /// The interface must be able to carry FD frames. (Receiving them is always asked for, so that none passes
+    /// unnoticed.)
+    pub require_fd: bool,
+    /// Filters handed to the kernel; a software bus ignores them.
+    pub kernel_filter: KernelFilter,
+    /// Error classes to receive as error frames (`CAN_RAW_ERR_FILTER`).
+    pub error_mask: u32,
+}
+
+/// An open bus socket: non-blocking, with receive times and drop counts as control messages where the kernel
+/// has them.
+#[derive(Debug)]
+pub struct OpenBus {
+    /// The socket.
+    pub descriptor: OwnedFd,
+    /// Bytes of receive queue that the kernel granted (as `getsockopt` reports, doubled for its bookkeeping).
+    pub receive_queue_bytes: usize,
+}

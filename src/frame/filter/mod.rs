@@ -1,0 +1,5 @@
+//! Which frames pass.
+
+mod kernel;
+
+pub use kernel::*;

@@ -1,0 +1,4 @@
+//! canip_peer: a bridge between CAN buses over TCP/IP.
+pub mod bus;
+pub mod cli;
+pub mod frame;
