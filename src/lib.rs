@@ -2,6 +2,7 @@
 pub mod buffer;
 pub mod bus;
 pub mod cli;
+pub mod engine;
 pub mod frame;
 pub mod moment;
 pub mod session;
