@@ -1,12 +1,13 @@
-//! Sets the bit rate of a CAN interface through netlink, as `ip link` does.
+//! Sets the bit rate of a CAN interface, as `ip link` does. Opens no bus.
 
 use std::io;
 
-use socketcan::nl::{CanBitTiming, CanCtrlModes, InterfaceDetails};
+use socketcan::nl::{CanBitTiming, InterfaceDetails};
 use socketcan::{CanCtrlMode, CanInterface, InterfaceCanParams, NlError};
 
 use super::BusError;
 use super::interface::{self, InterfaceState};
+use super::route::{self, Change, Timing};
 
 /// What [`set`] did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,25 +32,26 @@ pub fn set(name: &str, bit_rate: u32, data_bit_rate: Option<u32>) -> Result<Outc
     let wish = Wish { name, bit_rate, data_bit_rate };
     let index = wish.index()?;
     let link = CanInterface::open_iface(index);
-    let details = link.details().map_err(|error| wish.system("read its bit rate", error))?;
+    let before = link.details().map_err(|error| wish.system("read its bit rate", as_io(error)))?;
     // Every driver of a controller reports its clock (IFLA_CAN_CLOCK); vcan and vxcan have none.
-    if details.can.clock.is_none() {
+    if before.can.clock.is_none() {
         return Err(BusError::NoBitRate { name: name.to_owned() });
     }
-    match (wish.is_fulfilled_by(&details), details.is_up) {
-        (true, true) => return Ok(Outcome::Unchanged),
-        (true, false) => {}
-        (false, was_up) => {
-            if was_up {
-                link.bring_down().map_err(|error| wish.system("take it down", error))?;
-            }
-            if let Err(error) = link.set_can_params(&wish.parameters()) {
-                return Err(wish.refused(&link, was_up, error));
-            }
+    let fulfilled = wish.is_fulfilled_by(&before.can);
+    if fulfilled && before.is_up {
+        return Ok(Outcome::Unchanged);
+    }
+    if !fulfilled {
+        if before.is_up {
+            route::change(index, Change::Up(false)).map_err(|error| wish.system("take it down", error))?;
+        }
+        if let Err(error) = route::change(index, wish.change()) {
+            wish.restore(index, &before);
+            return Err(wish.refused(error));
         }
     }
-    link.bring_up().map_err(|error| wish.system("bring it up", error))?;
-    let now = link.can_params().map_err(|error| wish.system("read its bit rate", error))?;
+    route::change(index, Change::Up(true)).map_err(|error| wish.system("bring it up", error))?;
+    let now = link.can_params().map_err(|error| wish.system("read its bit rate", as_io(error)))?;
     Ok(Outcome::Set {
         bit_rate: now.bit_timing.map_or(bit_rate, |timing| timing.bitrate),
         data_bit_rate: active_data_bit_rate(&now),
@@ -76,29 +78,41 @@ impl Wish<'_> {
         }
     }
 
-    fn is_fulfilled_by(&self, details: &InterfaceDetails) -> bool {
-        let bit_rate = details.can.bit_timing.map(|timing| timing.bitrate);
+    fn is_fulfilled_by(&self, parameters: &InterfaceCanParams) -> bool {
+        let bit_rate = parameters.bit_timing.map(|timing| timing.bitrate);
         let data_fits =
-            self.data_bit_rate.is_none() || self.data_bit_rate == active_data_bit_rate(&details.can);
+            self.data_bit_rate.is_none() || self.data_bit_rate == active_data_bit_rate(parameters);
         bit_rate == Some(self.bit_rate) && data_fits
     }
 
     /// All in one message: the kernel takes FD only together with both rates.
-    fn parameters(&self) -> InterfaceCanParams {
-        let timing = |bitrate| CanBitTiming { bitrate, ..CanBitTiming::default() };
-        InterfaceCanParams {
-            bit_timing: Some(timing(self.bit_rate)),
-            data_bit_timing: self.data_bit_rate.map(timing),
-            ctrl_mode: self.data_bit_rate.map(|_| CanCtrlModes::from_mode(CanCtrlMode::Fd, true)),
-            ..InterfaceCanParams::default()
+    fn change(&self) -> Change {
+        let timing = |bit_rate| Timing { bit_rate, sample_point: 0 };
+        Change::Timing {
+            nominal: timing(self.bit_rate),
+            data: self.data_bit_rate.map(timing),
+            fd: self.data_bit_rate.map(|_| true),
         }
     }
 
-    fn refused(&self, link: &CanInterface, was_up: bool, error: socketcan::Error) -> BusError {
-        if was_up && let Err(error) = link.bring_up() {
-            tracing::error!("interface {}: cannot bring it up again as it was: {}", self.name, as_io(error));
+    /// After a refusal. Kernel 6.1 takes the bit rate over before it finds that the controller knows no FD.
+    fn restore(&self, index: u32, before: &InterfaceDetails) {
+        let timing = |old: CanBitTiming| Timing { bit_rate: old.bitrate, sample_point: old.sample_point };
+        let was_fd = active_data_bit_rate(&before.can).is_some();
+        let timing = before.can.bit_timing.map(|old| Change::Timing {
+            nominal: timing(old),
+            data: before.can.data_bit_timing.filter(|_| was_fd).map(timing),
+            fd: (was_fd || self.data_bit_rate.is_some()).then_some(was_fd),
+        });
+        let up = before.is_up.then_some(Change::Up(true));
+        for change in timing.into_iter().chain(up) {
+            if let Err(error) = route::change(index, change) {
+                tracing::error!("interface {}: cannot make it again as it was: {error}", self.name);
+            }
         }
-        let source = as_io(error);
+    }
+
+    fn refused(&self, source: io::Error) -> BusError {
         if source.kind() == io::ErrorKind::PermissionDenied {
             return self.no_rights();
         }
@@ -110,8 +124,7 @@ impl Wish<'_> {
         }
     }
 
-    fn system(&self, operation: &'static str, error: socketcan::Error) -> BusError {
-        let source = as_io(error);
+    fn system(&self, operation: &'static str, source: io::Error) -> BusError {
         match source.kind() {
             io::ErrorKind::PermissionDenied => self.no_rights(),
             _ => BusError::InterfaceSystem { name: self.name.to_owned(), operation, source },

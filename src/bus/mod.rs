@@ -7,6 +7,7 @@ pub mod bit_rate;
 mod error;
 pub mod interface;
 mod option;
+mod route;
 pub mod socketcan;
 pub mod watch;
 
