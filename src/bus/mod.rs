@@ -3,7 +3,17 @@
 //! Both are packet sockets that carry kernel images ([`crate::frame::Image`]), so an engine serves either without
 //! knowing which. This module opens them; it reads and writes no frame on the data path.
 
+pub mod bit_rate;
+mod error;
+pub mod interface;
+mod option;
+mod route;
+pub mod socketcan;
+pub mod watch;
+
 use std::os::fd::OwnedFd;
+
+pub use error::BusError;
 
 use crate::frame::filter::KernelFilter;
 
