@@ -3,7 +3,16 @@
 //! Both are packet sockets that carry kernel images ([`crate::frame::Image`]), so an engine serves either without
 //! knowing which. This module opens them; it reads and writes no frame on the data path.
 
+mod error;
+mod packet;
+pub mod software;
+mod transfer;
+
 use std::os::fd::OwnedFd;
+
+pub use error::*;
+pub use packet::*;
+pub use transfer::*;
 
 use crate::frame::filter::KernelFilter;
 
