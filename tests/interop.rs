@@ -6,16 +6,17 @@
 //!   canip41.py  ==TCP==    canip_peer      ---    bus    --- canip_peer ==TCP==  canip41.py
 //! ```
 
-mod common;
-
 #[path = "common/peer.rs"]
 mod peer;
+
+#[path = "common/program.rs"]
+mod program;
 
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use common::{Program, unique_name};
 use peer::python_peer;
+use program::{Program, unique_name};
 
 /// Frames each way and case.
 const FRAMES: usize = 2_000;

@@ -11,6 +11,9 @@ mod can;
 #[path = "common/peer.rs"]
 mod peer;
 
+#[path = "common/program.rs"]
+mod program;
+
 use std::process::Command;
 use std::time::Duration;
 
@@ -18,8 +21,8 @@ use can::{
     Load, Made, Outcome, can_available, command, controllers_available, crosses, eventually, frame, ip,
     measure, receive_lists, receiver, send, sender,
 };
-use common::{Program, unique_name};
 use peer::python_peer;
+use program::{Program, unique_name};
 use socketcan::{CanFilter, Frame, Socket};
 
 /// An mtu that has room for classic frames only, and one that has room for FD frames.

@@ -3,7 +3,22 @@
 //! Both are packet sockets that carry kernel images ([`crate::frame::Image`]), so an engine serves either without
 //! knowing which. This module opens them; it reads and writes no frame on the data path.
 
+pub mod bit_rate;
+mod error;
+pub mod interface;
+mod option;
+mod packet;
+mod route;
+pub mod socketcan;
+pub mod software;
+mod transfer;
+pub mod watch;
+
 use std::os::fd::OwnedFd;
+
+pub use error::*;
+pub use packet::*;
+pub use transfer::*;
 
 use crate::frame::filter::KernelFilter;
 
@@ -49,4 +64,15 @@ pub struct OpenBus {
     pub descriptor: OwnedFd,
     /// Bytes of receive queue that the kernel granted (as `getsockopt` reports, doubled for its bookkeeping).
     pub receive_queue_bytes: usize,
+}
+
+/// Opens a bus of either kind.
+///
+/// # Errors
+/// One line for the user: what was tried, on which bus, and what to do.
+pub fn open(address: &BusAddress, options: &BusOptions) -> Result<OpenBus, BusError> {
+    match address.kind {
+        BusKind::SocketCan => socketcan::open(&address.name, options),
+        BusKind::Software => software::open(address),
+    }
 }

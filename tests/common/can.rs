@@ -10,44 +10,26 @@ use socketcan::{
     CanFilter, CanFrame, CanSocket, EmbeddedFrame, ExtendedId, Id, Socket, SocketOptions, StandardId,
 };
 
-use crate::common::{PATIENCE, unique_name};
+use crate::common;
+use crate::program::PATIENCE;
 
 /// Held by every test that uses real CAN: they measure rates and share can0, can1 and port 3333.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// Whether a test on real CAN can run here; it keeps what is returned to the end. None is said on standard error,
-/// past the test harness's capture, and is a failure when `CANIP_REQUIRE_CAN=1`.
+/// Whether a test on real CAN can run here ([`common::can_available`]); it keeps what is returned to its end.
 pub fn can_available() -> Option<MutexGuard<'static, ()>> {
-    let guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let name = unique_name("v");
-    let made = command(&format!("ip link add dev {name} type vcan"));
-    if made.is_ok() {
-        ip(&format!("link delete {name}"));
-        return Some(guard);
-    }
-    skip(&format!("this machine has no CAN ({})", made.unwrap_err()));
-    None
+    common::can_available().then(|| ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
 }
 
 /// Whether the test may use can0 and can1. Frames are sent on them, so that is done only where it is asked for by
 /// `CANIP_REQUIRE_CAN=1`: on a workbench they may be wired to something that moves.
 pub fn controllers_available() -> Option<MutexGuard<'static, ()>> {
-    if !can_is_required() {
-        skip("can0 and can1 are used only when CANIP_REQUIRE_CAN=1");
-        return None;
+    if std::env::var("CANIP_REQUIRE_CAN").as_deref() == Ok("1") {
+        return can_available();
     }
-    can_available()
-}
-
-fn can_is_required() -> bool {
-    std::env::var_os("CANIP_REQUIRE_CAN").is_some_and(|value| value == "1")
-}
-
-fn skip(reason: &str) {
-    assert!(!can_is_required(), "CANIP_REQUIRE_CAN=1, but {reason}");
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    // Not eprintln, whose output the harness keeps to itself when a test passes.
-    std::io::stderr().write_all(format!("SKIPPED: {reason}: {test}\n").as_bytes()).unwrap();
+    let skipped = b"SKIPPED: can0 and can1 are used only when CANIP_REQUIRE_CAN=1\n";
+    std::io::stderr().write_all(skipped).unwrap();
+    None
 }
 
 /// Runs a command given as words separated by white space; its standard output, or what went wrong.

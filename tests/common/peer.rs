@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::common::Program;
+use crate::program::Program;
 
 /// Starts the peer with arguments that are separated by white space.
 pub fn python_peer(arguments: &str) -> Program {

@@ -22,6 +22,7 @@ Diagnostics go to standard error. Written from the description of the wire, and 
 """
 
 import argparse
+import errno
 import json
 import os
 import select
@@ -125,7 +126,18 @@ class CanBus:
         """Puts received frames on the bus."""
         for flags, dlc, identifier, payload, _, _ in frames:
             word = identifier | (CAN_EFF_FLAG if flags & FLAG_EXTENDED else 0)
-            self.socket.send(CAN_FRAME.pack(word, dlc, payload))
+            self.send(CAN_FRAME.pack(word, dlc, payload))
+
+    def send(self, image):
+        """Sends one frame; while the interface's transmit queue is full, waits for it."""
+        while True:
+            try:
+                self.socket.send(image)
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+            time.sleep(0.001)
 
 
 class TextBus:

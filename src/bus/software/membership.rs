@@ -1,0 +1,178 @@
+//! Joining and leaving a bus: finding its host, or becoming it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use super::host::Host;
+use super::notice::{NOTICE_BYTES, Notice};
+use super::system::{self, Address};
+use crate::bus::{BusError, Pace};
+
+/// Characters of a bus name; with the prefix it must fit into a Unix address (107 bytes).
+const NAME_MAX: usize = 64;
+/// Bit rates by which a bus is paced: from the slowest that transceivers do to the highest of arbitration
+/// (ISO 11898-2), bits per second.
+const PACED_BIT_RATES: std::ops::RangeInclusive<u32> = 1_000..=1_000_000;
+/// How long a joiner waits for a host's welcome: longer than a host that ends takes to drain.
+const JOIN_LIMIT: Duration = Duration::from_secs(3);
+/// Between two tries while another starter has bound the name and does not listen yet, or its backlog is full:
+/// there is nothing to wait on, and binding and listening are microseconds apart.
+const RETRY_PAUSE: Duration = Duration::from_millis(1);
+/// How long a member that leaves waits for the hub to take its last frames: a paced bus on which others have
+/// precedence may take its time.
+const LEAVE_LIMIT: Duration = Duration::from_secs(5);
+/// Send queue of a member of a paced bus, bytes. The kernel raises it to its minimum (4,608), which six frames
+/// fill: about the depth of a real controller's transmit queue (`txqueuelen` 10).
+const PACED_SEND_QUEUE_BYTES: libc::c_int = 1;
+
+/// A member's end of a bus.
+#[derive(Debug)]
+pub struct Membership {
+    descriptor: OwnedFd,
+    paced_bit_rate: Option<u32>,
+    host: Option<Host>,
+}
+
+impl Membership {
+    /// The bit rate by which the bus is paced, bits per second; `None` if it is not.
+    pub fn paced_bit_rate(&self) -> Option<u32> {
+        self.paced_bit_rate
+    }
+
+    /// Whether this process hosts the bus by this membership.
+    pub fn hosts(&self) -> bool {
+        self.host.is_some()
+    }
+
+    /// The socket, and the hosting if it came with it.
+    pub fn into_parts(self) -> (OwnedFd, Option<Host>) {
+        (self.descriptor, self.host)
+    }
+}
+
+impl AsFd for Membership {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// Whether a bus may have this name: 1 to 64 ASCII letters, digits, `_`, `-`, `.`.
+pub fn is_valid_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+/// Joins the bus of this name, and hosts it if nobody does.
+///
+/// `paced_bit_rate` is what the bus must be paced at, and will be if this process hosts it; with `None` a bus is
+/// joined as it is. Takes microseconds if all is well, and at most three seconds.
+pub fn join(name: &str, paced_bit_rate: Option<u32>) -> Result<Membership, BusError> {
+    if let Some(bit_rate) = paced_bit_rate.filter(|rate| !PACED_BIT_RATES.contains(rate)) {
+        return Err(BusError::SoftwareBitRate { name: name.to_owned(), bit_rate });
+    }
+    let address = address_of(name)?;
+    let deadline = Instant::now() + JOIN_LIMIT;
+    let mut host = None;
+    while Instant::now() < deadline {
+        let descriptor = new_socket().map_err(|source| system_error(name, "make a socket", source))?;
+        match system::connect(&descriptor, &address) {
+            Ok(()) => match welcome(name, &descriptor, deadline)? {
+                Some(actual) => {
+                    check_pace(name, paced_bit_rate, actual)?;
+                    if actual.is_some() {
+                        let option = libc::SO_SNDBUF;
+                        system::set_socket_option(&descriptor, option, PACED_SEND_QUEUE_BYTES)
+                            .map_err(|source| system_error(name, "set its send queue", source))?;
+                    }
+                    return Ok(Membership { descriptor, paced_bit_rate: actual, host });
+                }
+                None => continue,
+            },
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                host = try_to_host(name, &address, paced_bit_rate)?;
+                if host.is_some() {
+                    tracing::info!(bus = name, pace = %Pace(paced_bit_rate), "hosting software bus");
+                    continue;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(system_error(name, "join", error)),
+        }
+        std::thread::sleep(RETRY_PAUSE);
+    }
+    Err(BusError::SoftwareSilent { name: name.to_owned(), pid: 0 })
+}
+
+/// Leaves a bus once its hub has taken every frame that this member sent. Frames that were not read are lost.
+pub fn leave(name: &str, descriptor: OwnedFd) -> Result<(), BusError> {
+    let failed = |source| system_error(name, "hand over the last frames", source);
+    match system::shutdown(&descriptor, libc::SHUT_WR) {
+        Err(error) if error.kind() != io::ErrorKind::NotConnected => return Err(failed(error)),
+        _ => {}
+    }
+    let deadline = Instant::now() + LEAVE_LIMIT;
+    let mut packet = [0; crate::frame::FD_BYTES];
+    loop {
+        match system::receive_until(&descriptor, &mut packet, deadline) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
+fn address_of(name: &str) -> Result<Address, BusError> {
+    is_valid_name(name)
+        .then(|| Address::abstract_name(&format!("canip_peer/bus/{name}")))
+        .flatten()
+        .ok_or_else(|| BusError::SoftwareName { name: name.to_owned() })
+}
+
+/// With receive times, which the kernel takes when the hub sends; asked for before anything can arrive.
+fn new_socket() -> io::Result<OwnedFd> {
+    let socket = system::seqpacket_socket()?;
+    system::set_socket_option(&socket, libc::SO_TIMESTAMPNS, 1)?;
+    Ok(socket)
+}
+
+/// Binding is the election: one of several starters gets the name. `None` if it was another.
+fn try_to_host(name: &str, address: &Address, pace: Option<u32>) -> Result<Option<Host>, BusError> {
+    let failed = |source| system_error(name, "host it", source);
+    let listener = system::seqpacket_socket().map_err(failed)?;
+    match system::listen(&listener, address) {
+        Ok(()) => Host::start(name, listener, pace).map(Some).map_err(failed),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// The pace that the hub welcomes with; `None` if it left before.
+fn welcome(name: &str, socket: &OwnedFd, deadline: Instant) -> Result<Option<Option<u32>>, BusError> {
+    let name = || name.to_owned();
+    let mut packet = [0; NOTICE_BYTES];
+    match system::receive_until(socket, &mut packet, deadline) {
+        Ok(0) => Ok(None),
+        Ok(length) => match Notice::parse(&packet[..length]) {
+            Some(Notice::Welcome { paced_bit_rate }) => Ok(Some(paced_bit_rate)),
+            Some(Notice::Full { members }) => Err(BusError::SoftwareFull { name: name(), members }),
+            _ => Err(BusError::SoftwareForeign { name: name(), pid: system::peer_pid(socket) }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Err(BusError::SoftwareSilent { name: name(), pid: system::peer_pid(socket) })
+        }
+        Err(error) => Err(system_error(&name(), "join", error)),
+    }
+}
+
+fn check_pace(name: &str, asked: Option<u32>, actual: Option<u32>) -> Result<(), BusError> {
+    if asked.is_none() || asked == actual {
+        return Ok(());
+    }
+    Err(BusError::SoftwarePace { name: name.to_owned(), asked: Pace(asked), actual: Pace(actual) })
+}
+
+fn system_error(name: &str, operation: &'static str, source: io::Error) -> BusError {
+    BusError::SoftwareSystem { name: name.to_owned(), operation, source }
+}

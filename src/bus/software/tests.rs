@@ -1,0 +1,421 @@
+//! Whole buses in this process and in killed ones.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::*;
+use crate::bus::{Packet, Received, Receiver, send};
+use crate::frame::{Frame, Identifier, Image};
+
+/// Nothing here takes seconds; what is not there after ten never comes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn unique_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn data(identifier: u32, number: u32) -> Frame {
+    Frame::data(Identifier::standard(identifier).unwrap(), &number.to_be_bytes()).unwrap()
+}
+
+fn number_of(packet: &[u8]) -> u32 {
+    u32::from_be_bytes(Image::parse(packet).unwrap().payload().try_into().unwrap())
+}
+
+fn wait(bus: &impl AsFd, events: i16) {
+    use std::os::fd::AsRawFd;
+    let mut request = libc::pollfd { fd: bus.as_fd().as_raw_fd(), events, revents: 0 };
+    // SAFETY: one pollfd, writable.
+    let ready = unsafe { libc::poll(&raw mut request, 1, PATIENCE.as_millis() as i32) };
+    assert_eq!(ready, 1, "nothing happened for {PATIENCE:?}");
+}
+
+fn send_frame(bus: &impl AsFd, frame: &Frame) {
+    loop {
+        match send(bus.as_fd(), frame.image().as_bytes()) {
+            Ok(()) => return,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => wait(bus, libc::POLLOUT),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Receives one batch; false at the end of the stream.
+fn receive(bus: &impl AsFd, receiver: &mut Receiver) -> bool {
+    loop {
+        match receiver.receive(bus.as_fd()) {
+            Ok(count) => return count > 0,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => wait(bus, libc::POLLIN),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Receives this many packets, and no batch beyond them.
+fn receive_count(bus: &impl AsFd, count: usize, mut each: impl FnMut(Received<'_>)) {
+    let mut receiver = Receiver::new();
+    let mut received = 0;
+    while received < count {
+        assert!(receive(bus, &mut receiver), "the stream ended after {received} of {count}");
+        receiver.iter().for_each(&mut each);
+        received += receiver.iter().count();
+    }
+    assert_eq!(received, count);
+}
+
+fn numbers(bus: &impl AsFd, count: usize) -> Vec<u32> {
+    let mut numbers = Vec::new();
+    receive_count(bus, count, |received| numbers.push(number_of(received.packet)));
+    numbers
+}
+
+fn assert_nothing_there(bus: &impl AsFd) {
+    let error = Receiver::new().receive(bus.as_fd()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn every_frame_goes_to_all_but_its_sender_in_order() {
+    let name = unique_name();
+    let members: Vec<_> = (0..5).map(|_| join(&name, None).unwrap()).collect();
+    assert!(members[0].hosts() && members[1..].iter().all(|member| !member.hosts()));
+    let expected: Vec<u32> = (0..1000).collect();
+    std::thread::scope(|scope| {
+        for member in &members[1..] {
+            scope.spawn(|| assert_eq!(numbers(member, expected.len()), expected));
+        }
+        for &number in &expected {
+            send_frame(&members[0], &data(0x123, number));
+        }
+    });
+    // What the others send afterwards is the first that the sender sees.
+    send_frame(&members[4], &data(0x123, 7777));
+    assert_eq!(numbers(&members[0], 1), [7777]);
+    assert_nothing_there(&members[0]);
+    assert_nothing_there(&members[4]);
+}
+
+#[test]
+fn all_members_see_several_senders_in_one_order() {
+    const EACH: u32 = 2000;
+    let name = unique_name();
+    let watchers = [join(&name, None).unwrap(), join(&name, None).unwrap()];
+    let senders = [join(&name, None).unwrap(), join(&name, None).unwrap(), join(&name, None).unwrap()];
+    let seen = std::thread::scope(|scope| {
+        for (index, sender) in senders.iter().enumerate() {
+            scope.spawn(move || {
+                (0..EACH).for_each(|number| send_frame(sender, &data(1, (index as u32) << 16 | number)));
+            });
+        }
+        let watch = |bus| scope.spawn(move || numbers(bus, 3 * EACH as usize));
+        let handles: Vec<_> = watchers.iter().map(watch).collect();
+        handles.into_iter().map(|handle| handle.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(seen[0], seen[1]);
+    for sender in 0..3 {
+        let own = seen[0].iter().filter(|number| *number >> 16 == sender).map(|number| number & 0xFFFF);
+        assert!(own.eq(0..EACH), "sender {sender} is out of order");
+    }
+}
+
+#[test]
+fn frames_of_every_kind_cross_with_their_receive_times() {
+    let name = unique_name();
+    let (left, right) = (join(&name, None).unwrap(), join(&name, None).unwrap());
+    let id = Identifier::extended(0x1ABC_DEF0).unwrap();
+    let frames = [
+        Frame::data(id, &[1, 2, 3]).unwrap(),
+        Frame::data(id, &[0; 8]).unwrap().with_raw_dlc(13).unwrap(),
+        Frame::remote(id, 5).unwrap(),
+        Frame::error(0x40, [1; 8]),
+        Frame::fd(id, &[9; 64], 1).unwrap(),
+    ];
+    let before = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+    frames.iter().for_each(|frame| send_frame(&left, frame));
+    let mut index = 0;
+    receive_count(&right, frames.len(), |received| {
+        assert_eq!(received.packet, frames[index].image().as_bytes());
+        let age = received.time_ns.expect("a receive time").checked_sub(before).expect("not before sending");
+        assert!(u128::from(age) < PATIENCE.as_nanos());
+        assert_eq!(received.kernel_dropped, None);
+        index += 1;
+    });
+}
+
+#[test]
+fn a_slow_member_alone_loses_frames_and_is_told_how_many() {
+    const FRAMES: u32 = 60_000;
+    let name = unique_name();
+    let sender = join(&name, None).unwrap();
+    let (slow, fast) = (join(&name, None).unwrap(), join(&name, None).unwrap());
+    for first in (0..FRAMES).step_by(1000) {
+        (first..first + 1000).for_each(|number| send_frame(&sender, &data(1, number)));
+        assert!(numbers(&fast, 1000).into_iter().eq(first..first + 1000));
+    }
+    // It has lost the newest. It is told as soon as it has room; what is sent after that is behind the gap.
+    let (mut next, mut gap, mut after) = (0, None, None);
+    let mut receiver = Receiver::new();
+    while after.is_none() {
+        assert!(receive(&slow, &mut receiver));
+        for received in receiver.iter() {
+            match interpret(received.packet) {
+                Packet::Frame(_) if gap.is_none() => {
+                    assert_eq!(number_of(received.packet), next);
+                    next += 1;
+                }
+                Packet::Frame(_) => after = Some(number_of(received.packet)),
+                Packet::Dropped { total } => {
+                    assert_eq!(gap.replace(total), None);
+                    send_frame(&sender, &data(1, 99_999));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!(next >= 8192, "only {next} frames were kept");
+    assert_eq!(gap, Some(u64::from(FRAMES - next)));
+    assert_eq!(after, Some(99_999));
+}
+
+fn interpret(packet: &[u8]) -> Packet<'_> {
+    crate::bus::interpret(crate::bus::BusKind::Software, packet)
+}
+
+#[test]
+fn a_member_that_sends_no_frames_is_disconnected() {
+    let name = unique_name();
+    let host = join(&name, None).unwrap();
+    let mut too_long = [0; 16];
+    too_long[4] = 9;
+    for noise in [&[1; 8][..], &[0; 17], &[0; 100], &too_long] {
+        let noisy = join(&name, None).unwrap();
+        send_frame(&noisy, &data(1, 1));
+        send(noisy.as_fd(), noise).unwrap();
+        assert!(!receive(&noisy, &mut Receiver::new()), "{} bytes", noise.len());
+        assert_eq!(numbers(&host, 1), [1]);
+    }
+}
+
+#[test]
+fn what_a_member_sent_before_it_left_arrives() {
+    let name = unique_name();
+    let (left, right) = (join(&name, None).unwrap(), join(&name, None).unwrap());
+    // Never read by `right`, so that its close looks like a reset to the hub.
+    send_frame(&left, &data(1, 0));
+    wait(&right, libc::POLLIN);
+    (0..100).for_each(|number| send_frame(&right, &data(1, number)));
+    drop(right);
+    assert!(numbers(&left, 100).into_iter().eq(0..100));
+}
+
+#[test]
+fn leaving_waits_for_the_hub() {
+    let name = unique_name();
+    let (left, right) = (join(&name, None).unwrap(), join(&name, None).unwrap());
+    (0..100).for_each(|number| send_frame(&right, &data(1, number)));
+    leave(&name, right.into_parts().0).unwrap();
+    assert!(numbers(&left, 100).into_iter().eq(0..100));
+}
+
+#[test]
+fn a_host_that_leaves_hands_over_what_was_sent() {
+    let name = unique_name();
+    let (host, watcher) = (join(&name, None).unwrap(), join(&name, None).unwrap());
+    (0..5000).for_each(|number| send_frame(&host, &data(1, number)));
+    drop(host);
+    assert!(numbers(&watcher, 5000).into_iter().eq(0..5000));
+    assert!(!receive(&watcher, &mut Receiver::new()));
+}
+
+/// Every member sees the end of its stream, joins anew at the same moment as the others, and all find each other.
+fn take_over(name: &str, members: Vec<OwnedFd>) {
+    let start = Barrier::new(members.len());
+    let rejoined: Vec<_> = std::thread::scope(|scope| {
+        let again = |member: OwnedFd| {
+            let start = &start;
+            scope.spawn(move || {
+                assert!(!receive(&member, &mut Receiver::new()));
+                start.wait();
+                join(name, None).unwrap()
+            })
+        };
+        let handles: Vec<_> = members.into_iter().map(again).collect();
+        handles.into_iter().map(|handle| handle.join().unwrap()).collect()
+    });
+    assert_eq!(rejoined.iter().filter(|member| member.hosts()).count(), 1);
+    for (index, member) in rejoined.iter().enumerate() {
+        send_frame(member, &data(1, index as u32));
+    }
+    for (index, member) in rejoined.iter().enumerate() {
+        let others: BTreeSet<u32> =
+            (0..rejoined.len() as u32).filter(|other| *other != index as u32).collect();
+        let seen: BTreeSet<u32> = numbers(member, others.len()).into_iter().collect();
+        assert_eq!(seen, others);
+    }
+}
+
+#[test]
+fn one_of_three_takes_over_when_the_host_leaves() {
+    for _ in 0..20 {
+        let name = unique_name();
+        let host = join(&name, None).unwrap();
+        let members = (0..3).map(|_| join(&name, None).unwrap().into_parts().0).collect();
+        drop(host);
+        take_over(&name, members);
+    }
+}
+
+/// Tells the child process of the next test which bus to host.
+const CHILD_BUS: &str = "CANIP_PEER_TEST_BUS";
+
+#[test]
+fn one_of_three_takes_over_when_the_host_is_killed() {
+    if let Ok(name) = std::env::var(CHILD_BUS) {
+        let membership = join(&name, None).unwrap();
+        println!("\nhosts: {}", membership.hosts());
+        loop {
+            std::thread::park();
+        }
+    }
+    let name = unique_name();
+    let mut child = Killed(
+        Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "--nocapture",
+                "bus::software::tests::one_of_three_takes_over_when_the_host_is_killed",
+            ])
+            .env(CHILD_BUS, &name)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    assert!(lines.map(Result::unwrap).any(|line| line == "hosts: true"));
+    let members = (0..3).map(|_| join(&name, None).unwrap().into_parts().0).collect();
+    child.0.kill().unwrap();
+    take_over(&name, members);
+}
+
+/// A child process that does not outlive its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have been killed already; either way it is gone and gets reaped.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_bus_has_one_pace() {
+    let name = unique_name();
+    let host = join(&name, Some(500_000)).unwrap();
+    assert_eq!(host.paced_bit_rate(), Some(500_000));
+    assert_eq!(join(&name, None).unwrap().paced_bit_rate(), Some(500_000));
+    assert_eq!(join(&name, Some(500_000)).unwrap().paced_bit_rate(), Some(500_000));
+    let refusal = join(&name, Some(250_000)).unwrap_err().to_string();
+    assert!(refusal.contains("250000 bit/s") && refusal.contains("500000 bit/s"), "{refusal}");
+    let unpaced_name = unique_name();
+    let _unpaced = join(&unpaced_name, None).unwrap();
+    let refusal = join(&unpaced_name, Some(250_000)).unwrap_err().to_string();
+    assert!(refusal.contains("250000 bit/s") && refusal.contains("not paced"), "{refusal}");
+    assert!(matches!(join(&name, Some(999)), Err(BusError::SoftwareBitRate { bit_rate: 999, .. })));
+}
+
+#[test]
+fn names_are_checked() {
+    let longest = "n".repeat(64);
+    for name in ["a", "bus0", "My_bus-1.2", &longest] {
+        assert!(is_valid_name(name), "{name}");
+    }
+    let too_long = "n".repeat(65);
+    for name in ["", "a b", "a/b", "bus@500000", "bus\0", "büs", &too_long] {
+        assert!(!is_valid_name(name), "{name}");
+        assert!(matches!(join(name, None), Err(BusError::SoftwareName { .. })));
+    }
+}
+
+#[test]
+fn a_full_bus_says_so() {
+    let name = unique_name();
+    let members: Vec<_> = (0..512).map(|_| join(&name, None).unwrap()).collect();
+    assert!(matches!(join(&name, None), Err(BusError::SoftwareFull { members: 512, .. })));
+    let again = members.into_iter().next().unwrap();
+    assert!(again.hosts());
+}
+
+#[test]
+fn a_paced_bus_delivers_by_priority() {
+    let name = unique_name();
+    // The first frame wins whoever runs when, and takes 111 ms, in which the others line up.
+    let watcher = join(&name, Some(1_000)).unwrap();
+    let senders: Vec<_> = (0..4).map(|_| join(&name, None).unwrap()).collect();
+    let empty = |id: Identifier| Frame::data(id, &[]).unwrap();
+    let standard = |raw| Identifier::standard(raw).unwrap();
+    let long = Frame::data(standard(0), &[0x55; 8]).unwrap();
+    send_frame(&senders[0], &long);
+    send_frame(&senders[0], &empty(standard(0x010)));
+    send_frame(&senders[1], &empty(Identifier::extended(0x123 << 18).unwrap()));
+    send_frame(&senders[2], &Frame::remote(standard(0x123), 0).unwrap());
+    send_frame(&senders[3], &empty(standard(0x123)));
+    send_frame(&senders[3], &empty(standard(0x001)));
+    let mut words = Vec::new();
+    receive_count(&watcher, 6, |received| words.push(Image::parse(received.packet).unwrap().id_word()));
+    // 0x001 waits behind its sender's 0x123.
+    assert_eq!(words, [0x000, 0x010, 0x123, 0x001, 0x4000_0123, 0x8000_0000 | 0x123 << 18]);
+}
+
+#[test]
+fn a_paced_bus_is_as_fast_as_its_wire() {
+    let name = unique_name();
+    let watcher = join(&name, Some(500_000)).unwrap();
+    // Queues of 250 instead of 6, full long before the wire has emptied them: the load is 100 % whoever runs when.
+    let senders: Vec<_> = (0..8).map(|_| join(&name, None).unwrap().into_parts().0).collect();
+    let frame = Frame::data(Identifier::standard(0x555).unwrap(), &[0xAA; 8]).unwrap();
+    for sender in &senders {
+        system::set_socket_option(sender, libc::SO_SNDBUF, 200_000).unwrap();
+        (0..250).for_each(|_| send(sender.as_fd(), frame.image().as_bytes()).unwrap());
+    }
+    let count = 8 * 250;
+    let mut times = Vec::new();
+    receive_count(&watcher, count, |received| times.push(received.time_ns.unwrap()));
+    // A frame may be seen late, never early: the least late of many shows the schedule. 111 bits take 222
+    // microseconds, and none of them is stuffed.
+    let ahead = |part: std::ops::Range<usize>| {
+        part.map(|index| times[index] as i64 - times[0] as i64 - 222_000 * index as i64).min().unwrap()
+    };
+    let drift_ns = ahead(count - 400..count) - ahead(0..400);
+    let tolerance_ns = 222_000 * (count as i64 - 400) / 200;
+    assert!(drift_ns.abs() < tolerance_ns, "{drift_ns} ns of drift in {count} frames");
+}
+
+#[test]
+fn a_member_of_a_paced_bus_has_a_short_queue() {
+    let name = unique_name();
+    let _watcher = join(&name, Some(1_000)).unwrap();
+    let sender = join(&name, None).unwrap();
+    let mut queued = 0;
+    while send(sender.as_fd(), data(1, queued).image().as_bytes()).is_ok() {
+        queued += 1;
+    }
+    // Six in its queue, and one or two that the hub has taken from it.
+    assert!((6..=8).contains(&queued), "{queued} frames");
+}
+
+#[test]
+fn leaving_a_paced_bus_delivers_its_queue() {
+    let name = unique_name();
+    let (watcher, sender) = (join(&name, Some(50_000)).unwrap(), join(&name, None).unwrap());
+    (0..5).for_each(|number| send_frame(&sender, &data(1, number)));
+    leave(&name, sender.into_parts().0).unwrap();
+    assert_eq!(numbers(&watcher, 5), [0, 1, 2, 3, 4]);
+}
