@@ -169,7 +169,7 @@ pub struct Load {
 }
 
 /// What became of a load.
-#[derive(PartialEq, Eq, Debug, Default)]
+#[derive(PartialEq, Eq, Debug)]
 pub struct Outcome {
     /// Frames that did not come out.
     pub lost: u32,
@@ -179,6 +179,11 @@ pub struct Outcome {
     pub out_of_order: u32,
     /// Frames whose identifier was right and whose payload was not.
     pub mangled: u32,
+}
+
+impl Outcome {
+    /// Every frame came out, once and in order.
+    pub const ALL_WELL: Outcome = Outcome { lost: 0, twice: 0, out_of_order: 0, mangled: 0 };
 }
 
 /// Sends a load into one interface and counts what comes out of the other.
@@ -218,7 +223,7 @@ fn send_load(socket: &CanSocket, load: Load) {
 
 fn count_load(socket: &CanSocket, load: Load) -> Outcome {
     let mut seen = vec![false; load.frames as usize];
-    let mut outcome = Outcome { lost: load.frames, ..Outcome::default() };
+    let mut outcome = Outcome { lost: load.frames, ..Outcome::ALL_WELL };
     let mut next = 0;
     while outcome.lost > 0 {
         let Ok(received) = socket.read_frame() else { break };
@@ -226,6 +231,7 @@ fn count_load(socket: &CanSocket, load: Load) -> Outcome {
         if index >= load.frames || received.data() != payload(index) {
             outcome.mangled += 1;
         } else if std::mem::replace(&mut seen[index as usize], true) {
+            println!("frame {index} came twice, when {next} was due");
             outcome.twice += 1;
         } else {
             outcome.lost -= 1;
