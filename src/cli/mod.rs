@@ -1,7 +1,62 @@
-//! The command line.
+//! The command line: parses it into plain configuration, runs the command, and turns the result into an exit status
+//! (0 done, 1 failed, 2 wrong usage).
+
+mod link;
+mod logging;
+
 use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::bridge;
+use crate::config::Side;
+
+/// A bridge between CAN buses over TCP/IP that loses no frame unnoticed.
+#[derive(Parser, Debug)]
+#[command(name = "canip_peer", version, arg_required_else_help = true, infer_long_args = false)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Listen for clients and bridge each of them to a CAN bus.
+    Server(link::ServerArgs),
+    /// Connect to a server, again and again, and bridge it to a CAN bus.
+    Client(link::ClientArgs),
+}
+
+/// Why a command failed.
+enum Failure {
+    /// The command line says something that cannot be meant.
+    Usage(String),
+    /// The command could not do its work.
+    Runtime(String),
+}
 
 /// Parses the command line and runs the command it names.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Server(args) => run_bridge(&args.link, args.side()),
+        Command::Client(args) => run_bridge(&args.link, args.side()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(message)) => {
+            eprintln!("canip_peer: {message}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Runtime(message)) => {
+            eprintln!("canip_peer: {message}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn run_bridge(link: &link::LinkArgs, side: Side) -> Result<(), Failure> {
+    logging::start(link.log_level);
+    let config = link.to_config()?;
+    bridge::run(config, side).map_err(|error| Failure::Runtime(error.to_string()))
 }
