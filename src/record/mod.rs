@@ -24,15 +24,10 @@ use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_local};
 
 use crate::frame::Image;
-use crate::frame::notation::write_log_line;
+use crate::frame::notation::{LOG_LINE_BYTES_MAX, write_log_line};
 use buffer::Halves;
 use file::{BlockingFile, UringFile};
 use writer::Writer;
-
-/// Bytes of the longest line without its interface name: `(SECONDS.MICROS)` with 11 digits of seconds is 20, two
-/// spaces, 8 digits of identifier, `##` and a flag digit, 64 bytes in hexadecimal, a line feed. That is 162; the
-/// rest is slack.
-const LINE_BYTES_MAX: usize = 192;
 
 /// Why a recording could not begin.
 #[derive(thiserror::Error, Debug)]
@@ -148,7 +143,9 @@ impl Recorder {
     /// and never waits; without room the frame is counted in [`Recorder::unrecorded`].
     pub fn record(&mut self, at_ns: u64, interface: &str, image: Image<'_>) {
         let was_full = self.halves.is_full();
-        let room = if self.finishing { None } else { self.halves.room(LINE_BYTES_MAX + interface.len()) };
+        // The name counts twice, so that a software bus's longer one fits too.
+        let line_bytes_max = LOG_LINE_BYTES_MAX + interface.len();
+        let room = if self.finishing { None } else { self.halves.room(line_bytes_max) };
         let Some(text) = room else {
             self.unrecorded += 1;
             return;

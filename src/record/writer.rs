@@ -240,13 +240,13 @@ mod tests {
             let (mut writer, script) = writer([Answer::Refuse(libc::ENOSPC)]);
             record(&writer.recorder, 1);
             writer.flush(true).await;
-            // The other half has 1,048,576 bytes; a line of 32 is taken while 196 are free: 32,762 of them.
+            // The other half has 1,048,576 bytes; a line of 32 is taken while 181 are free: 32,763 of them.
             for _ in 0..40_000 {
                 record(&writer.recorder, 2);
             }
-            assert_eq!(writer.recorder.borrow().unrecorded(), 40_000 - 32_762);
+            assert_eq!(writer.recorder.borrow().unrecorded(), 40_000 - 32_763);
             writer.flush(true).await;
-            assert_eq!(script.text.borrow().len(), 32 * 32_763);
+            assert_eq!(script.text.borrow().len(), 32 * 32_764);
             assert!(script.text.borrow().starts_with([FIRST, SECOND].concat().as_bytes()));
         });
     }
@@ -273,12 +273,12 @@ mod tests {
             let (mut writer, script) = writer([]);
             let work = writer.recorder.borrow().work();
             // One line more than a half takes.
-            for _ in 0..32_763 {
+            for _ in 0..32_764 {
                 record(&writer.recorder, 2);
             }
             work.notified().await;
             writer.flush(false).await;
-            assert_eq!(script.text.borrow().len(), 32 * 32_762);
+            assert_eq!(script.text.borrow().len(), 32 * 32_763);
         });
     }
 
