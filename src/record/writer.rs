@@ -127,7 +127,7 @@ impl<S: Sink> Writer<S> {
     fn say_working(&mut self) {
         if let Some(before) = self.failing_since.take() {
             let lost = self.recorder.borrow().unrecorded() - before;
-            tracing::error!(
+            tracing::warn!(
                 "recording {} again: {lost} frames were not recorded meanwhile",
                 self.path.display()
             );
