@@ -3,10 +3,16 @@
 //! Both are packet sockets that carry kernel images ([`crate::frame::Image`]), so an engine serves either without
 //! knowing which. This module opens them; it reads and writes no frame on the data path.
 
+pub mod bit_rate;
 mod error;
+pub mod interface;
+mod option;
 mod packet;
+mod route;
+pub mod socketcan;
 pub mod software;
 mod transfer;
+pub mod watch;
 
 use std::os::fd::OwnedFd;
 
@@ -58,4 +64,13 @@ pub struct OpenBus {
     pub descriptor: OwnedFd,
     /// Bytes of receive queue that the kernel granted (as `getsockopt` reports, doubled for its bookkeeping).
     pub receive_queue_bytes: usize,
+}
+
+/// Opens a bus of either kind. A software bus that this process comes to host is hosted until
+/// [`software::stop_hosting`].
+pub fn open(address: &BusAddress, options: &BusOptions) -> Result<OpenBus, BusError> {
+    match address.kind {
+        BusKind::SocketCan => socketcan::open(&address.name, options),
+        BusKind::Software => software::open(address),
+    }
 }
