@@ -109,8 +109,8 @@ pub enum BusError {
     SoftwareBitRate {
         /// The bus.
         name: String,
-        /// Bits per second, as asked for.
-        bit_rate: u32,
+        /// As it was given.
+        bit_rate: String,
     },
     /// The bus is paced otherwise than this joiner asks for.
     #[error(

@@ -328,7 +328,7 @@ fn a_bus_has_one_pace() {
     let _unpaced = join(&unpaced_name, None).unwrap();
     let refusal = join(&unpaced_name, Some(250_000)).unwrap_err().to_string();
     assert!(refusal.contains("250000 bit/s") && refusal.contains("not paced"), "{refusal}");
-    assert!(matches!(join(&name, Some(999)), Err(BusError::SoftwareBitRate { bit_rate: 999, .. })));
+    assert!(matches!(join(&name, Some(999)), Err(BusError::SoftwareBitRate { .. })));
 }
 
 #[test]
@@ -342,6 +342,40 @@ fn names_are_checked() {
         assert!(!is_valid_name(name), "{name}");
         assert!(matches!(join(name, None), Err(BusError::SoftwareName { .. })));
     }
+}
+
+#[test]
+fn names_are_read_with_their_pace() {
+    assert_eq!(parse_name("bus0").unwrap(), ("bus0", None));
+    assert_eq!(parse_name("bus0@500000").unwrap(), ("bus0", Some(500_000)));
+    assert_eq!(parse_name("bus0@1000").unwrap(), ("bus0", Some(1_000)));
+    assert_eq!(parse_name("bus0@1000000").unwrap(), ("bus0", Some(1_000_000)));
+    for text in ["bus0@", "bus0@999", "bus0@1000001", "bus0@500k", "bus0@-1", "bus0@500000@1"] {
+        assert!(matches!(parse_name(text), Err(BusError::SoftwareBitRate { .. })), "{text}");
+    }
+    assert!(matches!(parse_name("@500000"), Err(BusError::SoftwareName { .. })));
+    assert_eq!(
+        parse_name("bus0@5").unwrap_err().to_string(),
+        "software bus bus0 cannot be paced at 5 bit/s: give 1000 to 1000000, for example bus0@500000"
+    );
+}
+
+#[test]
+fn a_bus_opened_by_address_is_hosted_until_told_otherwise() {
+    let text = format!("{}@250000", unique_name());
+    let address = crate::bus::BusAddress::parse(crate::bus::BusKind::Software, &text).unwrap();
+    let opened = open(&address).unwrap();
+    assert_eq!(opened.paced_bit_rate, Some(250_000));
+    let other = join(&address.name, None).unwrap();
+    assert!(!other.hosts());
+    // Closing the member that came with it does not move the bus.
+    drop(opened);
+    let third = join(&address.name, None).unwrap();
+    send_frame(&third, &data(1, 5));
+    assert_eq!(numbers(&other, 1), [5]);
+    assert!(!third.hosts());
+    stop_hosting();
+    assert!(!receive(&other, &mut Receiver::new()));
 }
 
 #[test]
