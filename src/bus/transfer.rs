@@ -3,8 +3,10 @@
 
 use std::io;
 use std::mem::{self, size_of};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
 
 use crate::frame::FD_BYTES;
 
@@ -91,6 +93,12 @@ pub fn send(bus: BorrowedFd<'_>, packet: &[u8]) -> io::Result<()> {
     // SAFETY: the packet is readable for its length.
     let sent = unsafe { libc::send(bus.as_raw_fd(), packet.as_ptr().cast(), packet.len(), flags) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// An open bus whose readiness a tokio reactor watches. Panics outside of a tokio runtime, as all of tokio does.
+pub fn watched(bus: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is open, is the same descriptor at every call, and is closed by nobody else.
+    Ok(unsafe { AsyncFd::register(bus) }?)
 }
 
 /// Waits until a bus takes packets again, at most `limit`: whether it does. (A full transmit queue of a real
