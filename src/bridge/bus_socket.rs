@@ -39,8 +39,10 @@ impl BusSocket {
     ///
     /// # Errors
     /// Why it cannot, for the user.
-    pub fn start(address: BusAddress, options: BusOptions, filter: Rc<Filter>) -> Result<Self, BusError> {
+    pub fn start(mut address: BusAddress, options: BusOptions, filter: Rc<Filter>) -> Result<Self, BusError> {
         let open = bus::open(&address, &options)?;
+        // Whoever hosts a software bus after the one that left paces it alike.
+        address.paced_bit_rate = open.paced_bit_rate;
         let state = look_at(&address).unwrap_or(InterfaceState::Missing);
         if address.kind == BusKind::SocketCan {
             info!(

@@ -34,7 +34,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -47,7 +46,7 @@ use self::links::Links;
 use crate::bus::watch::LinkWatch;
 use crate::bus::{self, BusError, BusKind, BusOptions};
 use crate::config::{BridgeConfig, Side};
-use crate::engine::Engine;
+use crate::engine::{Engine, Readiness};
 use crate::engine::epoll::EpollEngine;
 use crate::engine::uring::UringEngine;
 use crate::record::{Backend, RecordError, Recording};
@@ -209,11 +208,12 @@ async fn close<E: Engine>(data_path: &DataPath<E>, stop: &mut Stop) {
 /// Looks at the interface whenever one changes.
 async fn watch_links<E: Engine>(kind: BusKind, data_path: &DataPath<E>) {
     let watching = async {
-        let watch = AsyncFd::new(LinkWatch::open()?)?;
+        let watch = LinkWatch::open()?;
+        let readiness = Readiness::of(watch.descriptor())?;
         loop {
-            let mut ready = watch.readable().await?;
-            watch.get_ref().drain()?;
-            ready.clear_ready();
+            readiness.readable().await?;
+            // What one call leaves behind must be taken too: readiness is told once.
+            while watch.drain()? {}
             data_path.check_bus();
         }
     };

@@ -8,8 +8,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::Failure;
+use super::bus_argument::CanInterface;
 use super::logging::LogLevel;
-use crate::bus::{BusAddress, BusKind, software};
+use crate::bus::{BusAddress, BusKind};
 use crate::config::{BitRate, BridgeConfig, EngineChoice, Side};
 use crate::frame::filter::{FilterSet, Rule, parse_candump, parse_tool_list};
 use crate::session::Protocol;
@@ -102,9 +103,9 @@ struct BusArgs {
     /// Interface (can0, vcan0), or name of a software bus (bus0, bus0@500000)
     #[arg(long, value_name = "IFACE")]
     can: String,
-    /// Kind of bus: a kernel interface, or a bus in user space for machines without CAN
-    #[arg(long, value_name = "KIND", value_enum, default_value_t)]
-    can_interface: BusKindArg,
+    /// Kind of bus
+    #[arg(long, value_name = "KIND", value_enum, default_value = "socketcan")]
+    can_interface: CanInterface,
     /// Refuse an interface that cannot carry CAN FD frames
     #[arg(long)]
     can_fd: bool,
@@ -147,16 +148,6 @@ enum ProtocolArg {
     V41,
 }
 
-/// Kinds of bus, by the names on the command line.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub enum BusKindArg {
-    /// A kernel interface
-    #[default]
-    Socketcan,
-    /// A bus in user space that processes on this host share by name
-    Software,
-}
-
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum EngineArg {
     /// io_uring where it is allowed, else epoll
@@ -171,7 +162,8 @@ enum EngineArg {
 impl LinkArgs {
     /// The options as validated configuration. Reads the filter files.
     pub fn to_config(&self) -> Result<BridgeConfig, Failure> {
-        let bus = bus_address(self.bus.can_interface, &self.bus.can)?;
+        let bus = BusAddress::parse(self.bus.can_interface.into(), &self.bus.can)
+            .map_err(|error| Failure::Usage(error.to_string()))?;
         Ok(BridgeConfig {
             bit_rate: self.bit_rate(bus.kind)?,
             bus,
@@ -239,30 +231,6 @@ fn read_rule_file(file: &Path) -> Result<Vec<Rule>, Failure> {
     Ok(rules)
 }
 
-/// A bus by kind and name; `NAME@BITRATE` paces a software bus.
-pub fn bus_address(kind: BusKindArg, name: &str) -> Result<BusAddress, Failure> {
-    let kind = match kind {
-        BusKindArg::Socketcan => BusKind::SocketCan,
-        BusKindArg::Software => BusKind::Software,
-    };
-    let (name, paced_bit_rate) = match (kind, name.split_once('@')) {
-        (BusKind::Software, Some((name, rate))) => {
-            let rate = rate.parse().map_err(|_| {
-                Failure::Usage(format!(
-                    "software bus {name}@{rate}: {rate:?} is no bit rate: give for example {name}@500000"
-                ))
-            })?;
-            (name, Some(rate))
-        }
-        _ => (name, None),
-    };
-    if kind == BusKind::Software && !software::is_valid_name(name) {
-        let error = crate::bus::BusError::SoftwareName { name: name.to_owned() };
-        return Err(Failure::Usage(error.to_string()));
-    }
-    Ok(BusAddress { kind, name: name.to_owned(), paced_bit_rate })
-}
-
 /// A host as people type it: an IPv6 address may stand in brackets.
 fn parse_host(text: &str) -> Result<String, String> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
@@ -296,13 +264,5 @@ mod tests {
         assert_eq!(parse_host("[::1]"), Ok("::1".to_owned()));
         assert_eq!(parse_host("pi.local"), Ok("pi.local".to_owned()));
         assert!(parse_host("").is_err());
-    }
-
-    #[test]
-    fn a_software_bus_is_paced_by_its_name() {
-        let Ok(address) = bus_address(BusKindArg::Software, "bus0@500000") else { panic!("is a name") };
-        assert_eq!((address.name.as_str(), address.paced_bit_rate), ("bus0", Some(500_000)));
-        assert!(bus_address(BusKindArg::Software, "bus0@fast").is_err());
-        assert!(bus_address(BusKindArg::Software, "no bus").is_err());
     }
 }

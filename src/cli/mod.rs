@@ -1,8 +1,12 @@
 //! The command line: parses it into plain configuration, runs the command, and turns the result into an exit status
 //! (0 done, 1 failed, 2 wrong usage).
 
+mod bus_argument;
+mod clock;
+mod dump;
 mod link;
 mod logging;
+mod send;
 
 use std::process::ExitCode;
 
@@ -25,6 +29,8 @@ enum Command {
     Server(link::ServerArgs),
     /// Connect to a server, again and again, and bridge it to a CAN bus.
     Client(link::ClientArgs),
+    Send(send::SendArguments),
+    Dump(dump::DumpArguments),
 }
 
 /// Why a command failed.
@@ -41,6 +47,8 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Server(args) => run_bridge(&args.link, args.side()),
         Command::Client(args) => run_bridge(&args.link, args.side()),
+        Command::Send(args) => send::run(&args).map_err(|error| Failure::Runtime(error.to_string())),
+        Command::Dump(args) => dump::run(&args).map_err(|error| Failure::Runtime(error.to_string())),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
