@@ -41,14 +41,20 @@ enum Failure {
     Runtime(String),
 }
 
+impl Failure {
+    fn new(is_usage: bool, error: &impl ToString) -> Self {
+        if is_usage { Self::Usage(error.to_string()) } else { Self::Runtime(error.to_string()) }
+    }
+}
+
 /// Parses the command line and runs the command it names.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Server(args) => run_bridge(&args.link, args.side()),
         Command::Client(args) => run_bridge(&args.link, args.side()),
-        Command::Send(args) => send::run(&args).map_err(|error| Failure::Runtime(error.to_string())),
-        Command::Dump(args) => dump::run(&args).map_err(|error| Failure::Runtime(error.to_string())),
+        Command::Send(args) => send::run(&args).map_err(|error| Failure::new(error.is_usage(), &error)),
+        Command::Dump(args) => dump::run(&args).map_err(|error| Failure::new(error.is_usage(), &error)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
