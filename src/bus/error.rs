@@ -1,6 +1,5 @@
 //! What can go wrong with a bus, as the user reads it: one line that says what to type next.
 
-use std::fmt;
 use std::io;
 
 /// Why a bus could not be opened or set up.
@@ -43,8 +42,11 @@ pub enum BusError {
     /// This kernel, or this container's, has no raw CAN sockets.
     #[error("this kernel has no CAN: modprobe can-raw, or use --can-interface software")]
     KernelHasNoCan,
-    /// The process may not do this.
-    #[error("no rights to {operation} on {name}: run as root or with the capability CAP_NET_RAW ({source})")]
+    /// The process may not do this: raw CAN sockets need no capability, so a seccomp filter or the like says so.
+    #[error(
+        "no rights to {operation} for {name} ({source}): a sandbox or security policy forbids it, since CAN itself asks \
+         for none; run outside of it, or use --can-interface software"
+    )]
     NoRights {
         /// The interface.
         name: String,
@@ -110,8 +112,8 @@ pub enum BusError {
     SoftwareBitRate {
         /// The bus.
         name: String,
-        /// Bits per second, as asked for.
-        bit_rate: u32,
+        /// As it was given.
+        bit_rate: String,
     },
     /// The bus is paced otherwise than this joiner asks for.
     #[error(
@@ -165,27 +167,6 @@ pub enum BusError {
     },
 }
 
-/// Whether a software bus is paced, in words.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Pace(pub Option<u32>);
-
-impl fmt::Display for Pace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(bit_rate) => write!(f, "paced at {bit_rate} bit/s"),
-            None => f.write_str("not paced"),
-        }
-    }
-}
-
-struct Host(i32);
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 > 0 { write!(f, " (process {} hosts it)", self.0) } else { Ok(()) }
-    }
-}
-
 /// The shell line that does what [`super::bit_rate::set`] does.
 fn ip_link_line(name: &str, bit_rate: u32, data_bit_rate: Option<u32>) -> String {
     let fd = data_bit_rate.map(|rate| format!(" dbitrate {rate} fd on")).unwrap_or_default();
@@ -230,6 +211,27 @@ impl std::fmt::Display for Rates {
             Some(data) => write!(f, "{} bit/s with {data} bit/s for FD data", self.0),
             None => write!(f, "{} bit/s", self.0),
         }
+    }
+}
+
+/// Whether a software bus is paced, in words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pace(pub Option<u32>);
+
+impl std::fmt::Display for Pace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(bit_rate) => write!(f, "paced at {bit_rate} bit/s"),
+            None => f.write_str("not paced"),
+        }
+    }
+}
+
+struct Host(i32);
+
+impl std::fmt::Display for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0 > 0 { write!(f, " (process {} hosts it)", self.0) } else { Ok(()) }
     }
 }
 

@@ -64,12 +64,25 @@ pub struct OpenBus {
     pub descriptor: OwnedFd,
     /// Bytes of receive queue that the kernel granted (as `getsockopt` reports, doubled for its bookkeeping).
     pub receive_queue_bytes: usize,
+    /// Software bus only: the bit rate by which it is paced. Who joins anew because the host has left asks for it in
+    /// the address, so that the next host paces the bus alike.
+    pub paced_bit_rate: Option<u32>,
 }
 
-/// Opens a bus of either kind.
-///
-/// # Errors
-/// One line for the user: what was tried, on which bus, and what to do.
+impl BusAddress {
+    /// Reads what the user typed: an interface name, or the name of a software bus with or without `@bitrate`.
+    /// Whether an interface can have that name shows when it is opened.
+    pub fn parse(kind: BusKind, text: &str) -> Result<Self, BusError> {
+        let (name, paced_bit_rate) = match kind {
+            BusKind::SocketCan => (text, None),
+            BusKind::Software => software::parse_name(text)?,
+        };
+        Ok(Self { kind, name: name.to_owned(), paced_bit_rate })
+    }
+}
+
+/// Opens a bus of either kind. A software bus that this process comes to host is hosted until
+/// [`software::stop_hosting`].
 pub fn open(address: &BusAddress, options: &BusOptions) -> Result<OpenBus, BusError> {
     match address.kind {
         BusKind::SocketCan => socketcan::open(&address.name, options),

@@ -41,7 +41,7 @@ pub fn open(name: &str, options: &BusOptions) -> Result<OpenBus, BusError> {
         Some(libc::ENETDOWN) => BusError::InterfaceDown { name: name.to_owned() },
         _ => refused(name, "bind to it", source),
     })?;
-    Ok(OpenBus { descriptor, receive_queue_bytes })
+    Ok(OpenBus { descriptor, receive_queue_bytes, paced_bit_rate: None })
 }
 
 fn raw_socket() -> io::Result<OwnedFd> {

@@ -3,7 +3,10 @@
 
 use std::io;
 use std::mem::{self, size_of};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
 
 use crate::frame::FD_BYTES;
 
@@ -90,6 +93,24 @@ pub fn send(bus: BorrowedFd<'_>, packet: &[u8]) -> io::Result<()> {
     // SAFETY: the packet is readable for its length.
     let sent = unsafe { libc::send(bus.as_raw_fd(), packet.as_ptr().cast(), packet.len(), flags) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// An open bus whose readiness a tokio reactor watches. Panics outside of a tokio runtime, as all of tokio does.
+pub fn watched(bus: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is open, is the same descriptor at every call, and is closed by nobody else.
+    Ok(unsafe { AsyncFd::register(bus) }?)
+}
+
+/// Waits until a bus takes packets again, at most `limit`: whether it does. (A full transmit queue of a real
+/// controller, ENOBUFS, cannot be waited for: the socket counts as writable.)
+pub fn wait_writable(bus: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+    let limit_ms = libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX);
+    let mut request = libc::pollfd { fd: bus.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one pollfd, writable.
+    match unsafe { libc::poll(&raw mut request, 1, limit_ms) } {
+        -1 => Err(io::Error::last_os_error()),
+        ready => Ok(ready > 0),
+    }
 }
 
 /// Receive time and drop count in the first `length` bytes of control messages (cmsg(3): a header of length,

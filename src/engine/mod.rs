@@ -10,6 +10,7 @@
 mod bus_write;
 mod control;
 pub mod epoll;
+mod readiness;
 mod slots;
 mod socket;
 pub mod uring;
@@ -22,6 +23,7 @@ use crate::buffer::SendBuffer;
 use crate::frame::Frame;
 use crate::moment::WallTime;
 
+pub use readiness::Readiness;
 pub use slots::Key;
 
 /// Bytes that a stream can hold which its handler has not consumed: the most that one turn gives it. Two thousand

@@ -1,6 +1,7 @@
 //! Hosting a bus: the hub's thread, and its end.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -20,7 +21,7 @@ impl Host {
     /// Starts the hub's thread on a listening socket.
     pub(super) fn start(name: &str, listener: OwnedFd, paced_bit_rate: Option<u32>) -> io::Result<Self> {
         let stop = Arc::new(system::event()?);
-        let hub = Hub::new(name, listener, paced_bit_rate, Arc::clone(&stop))?;
+        let hub = Hub::new(name, listener, paced_bit_rate.and_then(NonZeroU32::new), Arc::clone(&stop))?;
         let bus = name.to_owned();
         let body = move || {
             if let Err(error) = system::block_signals().and_then(|()| hub.run()) {

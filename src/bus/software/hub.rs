@@ -4,6 +4,7 @@
 //! process's own loop nor a slow member holds up the bus. Knows no bridge and no session.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +31,7 @@ const TIMER: u64 = u64::MAX - 2;
 
 /// What only a paced bus has.
 struct Wire {
-    bit_rate: u32,
+    bit_rate: NonZeroU32,
     timer: OwnedFd,
     schedule: Schedule,
     /// The frame on the wire, and when it ends.
@@ -61,7 +62,7 @@ impl Hub {
     pub(super) fn new(
         name: &str,
         listener: OwnedFd,
-        paced_bit_rate: Option<u32>,
+        paced_bit_rate: Option<NonZeroU32>,
         stop: Arc<OwnedFd>,
     ) -> io::Result<Self> {
         let epoll = Epoll::new()?;
@@ -153,7 +154,7 @@ impl Hub {
                 return system::send(&socket, &notice.encode());
             }
         };
-        let paced_bit_rate = self.wire.as_ref().map(|wire| wire.bit_rate);
+        let paced_bit_rate = self.wire.as_ref().map(|wire| wire.bit_rate.get());
         system::send(&socket, &Notice::Welcome { paced_bit_rate }.encode())?;
         self.last_serial += 1;
         let mut member = Member::new(socket, self.last_serial)?;

@@ -51,7 +51,7 @@ impl Member {
             sending: true,
             listening: true,
             interest: 0,
-            readable: true,
+            readable: false,
             head: None,
             head_order: 0,
         })

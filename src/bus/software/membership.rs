@@ -63,13 +63,31 @@ pub fn is_valid_name(name: &str) -> bool {
     (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(allowed)
 }
 
+/// Reads `NAME` or `NAME@BITRATE` (bits per second, 1,000 to 1,000,000).
+pub fn parse_name(text: &str) -> Result<(&str, Option<u32>), BusError> {
+    let (name, bit_rate) = match text.split_once('@') {
+        Some((name, bit_rate)) => (name, Some(bit_rate)),
+        None => (text, None),
+    };
+    if !is_valid_name(name) {
+        return Err(BusError::SoftwareName { name: name.to_owned() });
+    }
+    let Some(bit_rate) = bit_rate else {
+        return Ok((name, None));
+    };
+    match bit_rate.parse() {
+        Ok(number) if PACED_BIT_RATES.contains(&number) => Ok((name, Some(number))),
+        _ => Err(BusError::SoftwareBitRate { name: name.to_owned(), bit_rate: bit_rate.to_owned() }),
+    }
+}
+
 /// Joins the bus of this name, and hosts it if nobody does.
 ///
 /// `paced_bit_rate` is what the bus must be paced at, and will be if this process hosts it; with `None` a bus is
 /// joined as it is. Takes microseconds if all is well, and at most three seconds.
 pub fn join(name: &str, paced_bit_rate: Option<u32>) -> Result<Membership, BusError> {
     if let Some(bit_rate) = paced_bit_rate.filter(|rate| !PACED_BIT_RATES.contains(rate)) {
-        return Err(BusError::SoftwareBitRate { name: name.to_owned(), bit_rate });
+        return Err(BusError::SoftwareBitRate { name: name.to_owned(), bit_rate: bit_rate.to_string() });
     }
     let address = address_of(name)?;
     let deadline = Instant::now() + JOIN_LIMIT;

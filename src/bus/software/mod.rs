@@ -43,7 +43,7 @@ mod tests;
 use std::sync::{Mutex, PoisonError};
 
 pub use host::Host;
-pub use membership::{Membership, is_valid_name, join, leave};
+pub use membership::{Membership, is_valid_name, join, leave, parse_name};
 pub use notice::{NOTICE_BYTES, Notice};
 
 use super::{BusAddress, BusError, OpenBus};
@@ -55,11 +55,13 @@ static HOSTED: Mutex<Vec<Host>> = Mutex::new(Vec::new());
 /// Joins a bus as [`join`] does. If this process comes to host it, it does so until [`stop_hosting`]: closing one
 /// member does not move the bus.
 pub fn open(address: &BusAddress) -> Result<OpenBus, BusError> {
-    let (descriptor, host) = join(&address.name, address.paced_bit_rate)?.into_parts();
+    let membership = join(&address.name, address.paced_bit_rate)?;
+    let paced_bit_rate = membership.paced_bit_rate();
+    let (descriptor, host) = membership.into_parts();
     if let Some(host) = host {
         HOSTED.lock().unwrap_or_else(PoisonError::into_inner).push(host);
     }
-    Ok(OpenBus { descriptor, receive_queue_bytes: member::QUEUE_FRAMES * FD_BYTES })
+    Ok(OpenBus { descriptor, receive_queue_bytes: member::QUEUE_FRAMES * FD_BYTES, paced_bit_rate })
 }
 
 /// Ends the hosting of buses by this process, once they have handed over what was sent (a second at most each). To

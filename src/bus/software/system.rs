@@ -2,8 +2,10 @@
 
 use std::io;
 use std::mem::{self, size_of};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
+
+use crate::bus::option::{self, check as checked};
 
 /// What every socket here is: packets in order, never blocking, not inherited by children.
 const SOCKET_KIND: libc::c_int = libc::SOCK_SEQPACKET | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
@@ -74,11 +76,7 @@ pub(super) fn shutdown(socket: &OwnedFd, direction: libc::c_int) -> io::Result<(
 
 /// Sets a socket option of `SOL_SOCKET` that takes an integer.
 pub(super) fn set_socket_option(socket: &OwnedFd, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    let length = size_of::<libc::c_int>() as libc::socklen_t;
-    let pointer = (&raw const value).cast();
-    // SAFETY: `value` outlives the call and is `length` bytes long.
-    checked(unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, pointer, length) })?;
-    Ok(())
+    option::set(socket.as_fd(), libc::SOL_SOCKET, option, value)
 }
 
 /// The process at the other end, as it was when it connected or listened; 0 if the kernel does not tell (it is in
@@ -246,10 +244,6 @@ const NANOSECONDS: u64 = 1_000_000_000;
 /// Whole milliseconds, rounded up, so that a wait does not end before its time.
 fn milliseconds(duration: Duration) -> libc::c_int {
     libc::c_int::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
-}
-
-fn checked(status: libc::c_int) -> io::Result<libc::c_int> {
-    if status < 0 { Err(io::Error::last_os_error()) } else { Ok(status) }
 }
 
 fn checked_size(status: libc::ssize_t) -> io::Result<usize> {

@@ -1,5 +1,8 @@
 //! The paced bus as a wire: who may send next, and how long a frame takes. Pure; knows no socket and no clock.
 
+use std::num::NonZeroU32;
+
+use crate::frame::bit_time::{BitRates, FrameBits};
 use crate::frame::{Identifier, Image, Kind};
 
 /// How far behind its schedule the wire may be and still catch up. A hub that the host did not run for longer
@@ -37,25 +40,15 @@ pub(super) fn arbitration(image: Image<'_>) -> u64 {
     1 << 33 | field | fd
 }
 
-/// How long a frame occupies a wire of this bit rate, in nanoseconds, the three bits of interframe space
-/// included. FD frames are sent at one bit rate throughout.
-pub(super) fn duration_ns(image: Image<'_>, bit_rate: u32) -> u64 {
-    bits(image) * 1_000_000_000 / u64::from(bit_rate)
-}
+/// Bits of an error flag (6), its delimiter (8) and the interframe space (3): what is seen of an error on a wire.
+const ERROR_BITS: u64 = 17;
 
-/// Bits of a frame without stuff bits, and with interframe space.
-fn bits(image: Image<'_>) -> u64 {
-    let extended = image.identifier().is_extended();
-    let payload = 8 * image.payload().len() as u64;
+/// How long a frame occupies a wire of this bit rate, in nanoseconds, stuff bits and the three bits of interframe
+/// space included. The wire has one bit rate: a bit rate switch has no effect.
+pub(super) fn duration_ns(image: Image<'_>, bit_rate: NonZeroU32) -> u64 {
     match image.kind() {
-        // Flag of 6, delimiter of 8, interframe space of 3.
-        Kind::Error => 17,
-        Kind::Data | Kind::Remote => payload + if extended { 67 } else { 47 },
-        // Fixed stuff bits and the longer check sum of FD included (ISO 11898-1 of 2015).
-        Kind::Fd => {
-            let check = if image.len() <= 16 { 17 + 4 + 6 } else { 21 + 4 + 7 };
-            payload + check + if extended { 55 } else { 35 }
-        }
+        Kind::Error => ERROR_BITS * 1_000_000_000 / u64::from(bit_rate.get()),
+        _ => FrameBits::of(image).duration_ns(BitRates::classic(bit_rate)),
     }
 }
 
@@ -121,6 +114,16 @@ mod tests {
             let (first, second) = (pair[0].image(), pair[1].image());
             assert!(arbitration(first) < arbitration(second), "{first:?} before {second:?}");
         }
+    }
+
+    #[test]
+    fn durations_are_those_of_the_wire() {
+        let at_500k = |frame: Frame| duration_ns(frame.image(), NonZeroU32::new(500_000).unwrap());
+        // 47 bits, of which the first 34 are dominant: a stuff bit after every five.
+        assert_eq!(at_500k(Frame::data(standard(0), &[]).unwrap()), 53 * 2_000);
+        let unstuffed = Frame::data(standard(0x555), &[0xAA, 0xAA, 0xAA, 0xAA, 0xAA, 0xAA, 0xAA, 0x11]);
+        assert_eq!(at_500k(unstuffed.unwrap()), 111 * 2_000);
+        assert_eq!(at_500k(Frame::error(0x40, [0; 8])), 17 * 2_000);
     }
 
     #[test]
