@@ -9,13 +9,15 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 
 use super::clock::Clock;
 use super::host::Host;
 use super::link::Ended;
 use super::links::Links;
-use crate::engine::{Engine, Readiness};
+use crate::bus;
+use crate::engine::Engine;
 use crate::metrics::Counters;
 use crate::moment::Moment;
 
@@ -102,7 +104,7 @@ impl<E: Engine> DataPath<E> {
     /// # Errors
     /// The engine is broken.
     pub async fn run(&self) -> io::Result<()> {
-        let wake = Readiness::of(self.inner.borrow().engine.wake_descriptor())?;
+        let wake = bus::watched(self.inner.borrow().engine.wake_descriptor().try_clone_to_owned()?)?;
         loop {
             let count = self.link_count();
             let busy = self.inner.borrow_mut().slice(self.clock)?;
@@ -118,7 +120,7 @@ impl<E: Engine> DataPath<E> {
     }
 
     /// Waits as a task among others until there is something to do.
-    async fn idle(&self, wake: &Readiness) -> io::Result<()> {
+    async fn idle(&self, wake: &AsyncFd<OwnedFd>) -> io::Result<()> {
         let (armed, deadline) = {
             let inner = &mut *self.inner.borrow_mut();
             (inner.engine.arm_wake()?, inner.next_deadline())
@@ -131,7 +133,7 @@ impl<E: Engine> DataPath<E> {
                 }
             };
             tokio::select! {
-                ready = wake.readable() => ready?,
+                ready = wake.readable() => ready?.clear_ready(),
                 () = expired => {}
                 () = self.changed.notified() => {}
             }

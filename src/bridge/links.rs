@@ -198,19 +198,13 @@ impl Links {
         if let Some(greeting) = link.session.take_greeting() {
             link.outbound.add_greeting(greeting);
         }
-        if let (Some(agreement), false) = (link.session.agreement(), link.announced) {
-            link.announced = true;
-            match self.session.role {
-                Role::Server => info!("{} connected: {agreement}", link.name),
-                Role::Client => info!("connected to {}: {agreement}", link.name),
-            }
-        }
         if let Some(error) = link.bus_stopped.take() {
             settle_stopped_bus(link, &self.bus, engine, &error);
         }
         self.attach_bus(engine, index)?;
         self.write_to_bus(engine, index, now)?;
         let Some(link) = &mut self.table[index] else { return Ok(()) };
+        announce(link, self.session.role);
         if std::mem::take(&mut link.paused) {
             engine.resume_stream(link.stream);
         }
@@ -289,6 +283,16 @@ fn record_written(recorder: &mut Recorder, bus: &BusSocket, frames: &[Frame], re
         if records || !bus.filter().passes(frame.image()) {
             recorder.record(now, bus.name(), frame.image());
         }
+    }
+}
+
+/// Says once that a link is open. Its bus socket is by then: who reads the line can send a frame.
+fn announce(link: &mut Link, role: Role) {
+    let Some(agreement) = link.session.agreement().filter(|_| !link.announced) else { return };
+    link.announced = true;
+    match role {
+        Role::Server => info!("{} connected: {agreement}", link.name),
+        Role::Client => info!("connected to {}: {agreement}", link.name),
     }
 }
 

@@ -46,7 +46,7 @@ use self::links::Links;
 use crate::bus::watch::LinkWatch;
 use crate::bus::{self, BusError, BusKind, BusOptions};
 use crate::config::{BridgeConfig, Side};
-use crate::engine::{Engine, Readiness};
+use crate::engine::Engine;
 use crate::engine::epoll::EpollEngine;
 use crate::engine::uring::UringEngine;
 use crate::record::{Backend, RecordError, Recording};
@@ -209,9 +209,9 @@ async fn close<E: Engine>(data_path: &DataPath<E>, stop: &mut Stop) {
 async fn watch_links<E: Engine>(kind: BusKind, data_path: &DataPath<E>) {
     let watching = async {
         let watch = LinkWatch::open()?;
-        let readiness = Readiness::of(watch.descriptor())?;
+        let readiness = bus::watched(watch.descriptor().try_clone_to_owned()?)?;
         loop {
-            readiness.readable().await?;
+            readiness.readable().await?.clear_ready();
             // What one call leaves behind must be taken too: readiness is told once.
             while watch.drain()? {}
             data_path.check_bus();

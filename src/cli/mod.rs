@@ -3,6 +3,7 @@
 
 mod bus_argument;
 mod clock;
+mod demo;
 mod dump;
 mod link;
 mod logging;
@@ -31,6 +32,7 @@ enum Command {
     Client(link::ClientArgs),
     Send(send::SendArguments),
     Dump(dump::DumpArguments),
+    Demo(demo::DemoArguments),
 }
 
 /// Why a command failed.
@@ -54,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Server(args) => run_bridge(&args.link, args.side()),
         Command::Client(args) => run_bridge(&args.link, args.side()),
         Command::Send(args) => send::run(&args).map_err(|error| Failure::new(error.is_usage(), &error)),
+        Command::Demo(args) => demo::run(&args).map_err(|error| Failure::Runtime(error.to_string())),
         Command::Dump(args) => dump::run(&args).map_err(|error| Failure::new(error.is_usage(), &error)),
     };
     match result {

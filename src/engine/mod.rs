@@ -10,7 +10,6 @@
 mod bus_write;
 mod control;
 pub mod epoll;
-mod readiness;
 mod slots;
 mod socket;
 pub mod uring;
@@ -23,7 +22,6 @@ use crate::buffer::SendBuffer;
 use crate::frame::Frame;
 use crate::moment::WallTime;
 
-pub use readiness::Readiness;
 pub use slots::Key;
 
 /// Bytes that a stream can hold which its handler has not consumed: the most that one turn gives it. Two thousand
