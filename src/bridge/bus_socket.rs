@@ -8,7 +8,7 @@ use std::rc::Rc;
 use tracing::{info, warn};
 
 use crate::bus::interface::{self, InterfaceState};
-use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions};
+use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, Pace};
 use crate::frame::filter::Filter;
 
 /// What a look at the interface found.
@@ -35,24 +35,30 @@ pub struct BusSocket {
 }
 
 impl BusSocket {
-    /// Opens the bus once, to see that it can be, and closes it again.
+    /// Opens the bus once, to see that it can be, and closes it again. Gives a line for the log, too.
     ///
     /// # Errors
     /// Why it cannot, for the user.
-    pub fn start(mut address: BusAddress, options: BusOptions, filter: Rc<Filter>) -> Result<Self, BusError> {
+    pub fn start(
+        mut address: BusAddress,
+        options: BusOptions,
+        filter: Rc<Filter>,
+    ) -> Result<(Self, String), BusError> {
         let open = bus::open(&address, &options)?;
         // Whoever hosts a software bus after the one that left paces it alike.
         address.paced_bit_rate = open.paced_bit_rate;
         let state = look_at(&address).unwrap_or(InterfaceState::Missing);
-        if address.kind == BusKind::SocketCan {
-            info!(
+        let line = match address.kind {
+            BusKind::SocketCan => format!(
                 "{}: receive queue of {} bytes granted ({} asked for); filter: {filter}",
                 address.name, open.receive_queue_bytes, options.receive_queue_bytes
-            );
-        } else {
-            info!("software bus {}; filter: {filter}", address.name);
-        }
-        Ok(Self { address, options, filter, state, bound_index: index_of(state), failing: false })
+            ),
+            BusKind::Software => {
+                format!("software bus {}, {}; filter: {filter}", address.name, Pace(address.paced_bit_rate))
+            }
+        };
+        let bus = Self { address, options, filter, state, bound_index: index_of(state), failing: false };
+        Ok((bus, line))
     }
 
     /// Which kind of bus it is.

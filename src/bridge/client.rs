@@ -92,12 +92,12 @@ async fn attempt<E: Engine>(
 fn advice(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => {
-            format!("{error}: is the server running there, on this port?")
+            format!("{error}: see that the server runs there and listens on this port")
         }
         io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            format!("{error}: is the host up, and does its firewall allow the port?")
+            format!("{error}: see that the host is up and its firewall lets this port through")
         }
-        _ if error.raw_os_error().is_none() => format!("{error}: is the name right?"),
+        _ if error.raw_os_error().is_none() => format!("{error}: see that the name is right"),
         _ => error.to_string(),
     }
 }

@@ -6,8 +6,6 @@
 use std::future::Future;
 use std::io;
 
-use tracing::info;
-
 use super::BridgeError;
 use crate::config::EngineChoice;
 use crate::engine::Engine;
@@ -22,25 +20,27 @@ pub enum Host {
     Tokio,
 }
 
+/// What was chosen, and why in words.
+pub struct Chosen {
+    pub host: Host,
+    pub reason: String,
+}
+
 impl Host {
-    /// Chooses by what the kernel allows, and says what it chose and why.
+    /// Chooses by what the kernel allows.
     ///
     /// # Errors
     /// io_uring was demanded and is not to be had.
-    pub fn choose(choice: EngineChoice) -> Result<Self, BridgeError> {
+    pub fn choose(choice: EngineChoice) -> Result<Chosen, BridgeError> {
         if choice == EngineChoice::Epoll {
-            info!("engine: epoll, as asked for");
-            return Ok(Self::Tokio);
+            return Ok(Chosen { host: Self::Tokio, reason: "epoll, as asked for".to_owned() });
         }
         match UringEngine::new() {
-            Ok(_) => {
-                info!("engine: io_uring");
-                Ok(Self::Uring)
-            }
+            Ok(_) => Ok(Chosen { host: Self::Uring, reason: "io_uring".to_owned() }),
             Err(error) if choice == EngineChoice::Uring => Err(BridgeError::NoUring(error)),
             Err(error) => {
-                info!("engine: epoll, because io_uring is not to be had: {}", why(&error));
-                Ok(Self::Tokio)
+                let reason = format!("epoll, because io_uring is not to be had: {}", why(&error));
+                Ok(Chosen { host: Self::Tokio, reason })
             }
         }
     }

@@ -30,7 +30,7 @@ mod tcp;
 mod transmit_queue;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ use self::bus_socket::BusSocket;
 use self::client::Target;
 use self::clock::Clock;
 use self::data_path::DataPath;
-use self::host::Host;
+use self::host::{Chosen, Host};
 use self::links::Links;
 use crate::bus::watch::LinkWatch;
 use crate::bus::{self, BusError, BusKind, BusOptions};
@@ -85,6 +85,17 @@ pub enum BridgeError {
     },
 }
 
+impl BridgeError {
+    /// Whether the command line is at fault, rather than the bus or the host: exit status 2.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Bus(error) => error.is_usage(),
+            Self::Record(error) => matches!(error, RecordError::UnknownFormat { .. }),
+            Self::Listen { .. } | Self::NoUring(_) | Self::System { .. } => false,
+        }
+    }
+}
+
 fn system(operation: &'static str) -> impl FnOnce(io::Error) -> BridgeError {
     move |source| BridgeError::System { operation, source }
 }
@@ -107,41 +118,48 @@ fn listen_advice(error: &io::Error) -> String {
 /// # Errors
 /// What keeps it from starting, for the user. Once it runs, nothing that peers, networks or buses do ends it.
 pub fn run(config: BridgeConfig, side: Side) -> Result<(), BridgeError> {
+    // First, so that a second server on the port leaves the interface alone.
+    let end = End::prepare(side)?;
     if let Some(rate) = config.bit_rate {
         bus::bit_rate::set(&config.bus.name, rate.nominal, rate.data)?;
     }
-    let host = Host::choose(config.engine)?;
+    let chosen = Host::choose(config.engine)?;
+    let host = chosen.host;
     let finished = match host {
-        Host::Uring => host.run(run_on::<UringEngine>(host, config, side)),
-        Host::Tokio => host.run(run_on::<EpollEngine>(host, config, side)),
+        Host::Uring => host.run(run_on::<UringEngine>(chosen, config, end)),
+        Host::Tokio => host.run(run_on::<EpollEngine>(chosen, config, end)),
     };
     // What peers sent shortly before the end is on its way through a bus that this process may host.
     bus::software::stop_hosting();
     finished.map_err(system("set up the runtime"))?
 }
 
-async fn run_on<E: Engine>(host: Host, config: BridgeConfig, side: Side) -> Result<(), BridgeError> {
+async fn run_on<E: Engine>(chosen: Chosen, config: BridgeConfig, end: End) -> Result<(), BridgeError> {
+    let host = chosen.host;
     let options = BusOptions {
         receive_queue_bytes: config.receive_queue_bytes,
         require_fd: config.require_fd,
         kernel_filter: config.filter.kernel.clone(),
         error_mask: config.filter.error_mask,
     };
-    let bus = BusSocket::start(config.bus.clone(), options, Rc::clone(&config.filter))?;
+    let (bus, bus_line) = BusSocket::start(config.bus.clone(), options, Rc::clone(&config.filter))?;
     let mut stop = Stop::listen().map_err(system("listen for signals"))?;
     let recording = match &config.record {
         Some(path) => Some(Recording::start(path, backend(host))?),
         None => None,
     };
+    // Said only now: what fails at the start is said in one line.
+    info!("engine: {}", chosen.reason);
+    info!("{bus_line}");
     let clock = Clock::start();
-    let session = SessionConfig { role: role(&side), protocol: config.protocol, offer: config.offer };
+    let session = SessionConfig { role: end.role(), protocol: config.protocol, offer: config.offer };
     let links = Links::new(clock, bus, session, recording.as_ref().map(Recording::recorder));
     let engine = E::new().map_err(system("set up the engine"))?;
     let data_path = DataPath::new(engine, links, host, clock);
     let keepalive = Keepalive::for_heartbeat(config.heartbeat);
 
     let result = tokio::select! {
-        result = connections(&side, keepalive, &data_path) => result,
+        result = connections(end, keepalive, &data_path) => result,
         result = data_path.run() => result.map_err(system("move frames")),
         () = report::summaries(config.stats_interval, &data_path) => Ok(()),
         () = report::incidents(&data_path) => Ok(()),
@@ -162,25 +180,17 @@ async fn run_on<E: Engine>(host: Host, config: BridgeConfig, side: Side) -> Resu
 
 /// Serves clients, or a server, for ever. A server's socket is closed when this is dropped.
 async fn connections<E: Engine>(
-    side: &Side,
+    end: End,
     keepalive: Option<Keepalive>,
     data_path: &DataPath<E>,
 ) -> Result<(), BridgeError> {
-    match side {
-        Side::Server { bind, port } => {
-            let asked = || match bind {
-                Some(address) => SocketAddr::new(*address, *port).to_string(),
-                None => format!("port {port}"),
-            };
-            let failed = |source| BridgeError::Listen { address: asked(), source };
-            let listener = tcp::listen(*bind, *port).map_err(failed)?;
-            info!("listening on {}", listener.local_addr().map_err(failed)?);
+    match end {
+        End::Server(listener) => {
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(system("accept clients"))?;
+            info!("listening on {}", listener.local_addr().map_err(system("accept clients"))?);
             server::accept(&listener, keepalive, data_path).await;
         }
-        Side::Client { host, port } => {
-            let target = Target { host: host.clone(), port: *port };
-            client::connect(&target, keepalive, data_path).await;
-        }
+        End::Client(target) => client::connect(&target, keepalive, data_path).await,
     }
     Ok(())
 }
@@ -224,10 +234,33 @@ async fn watch_links<E: Engine>(kind: BusKind, data_path: &DataPath<E>) {
     std::future::pending::<()>().await;
 }
 
-fn role(side: &Side) -> Role {
-    match side {
-        Side::Server { .. } => Role::Server,
-        Side::Client { .. } => Role::Client,
+/// Which end of the connection this process is, with what that end needs.
+enum End {
+    /// It listens already.
+    Server(TcpListener),
+    Client(Target),
+}
+
+impl End {
+    fn prepare(side: Side) -> Result<Self, BridgeError> {
+        let (bind, port) = match side {
+            Side::Server { bind, port } => (bind, port),
+            Side::Client { host, port } => return Ok(Self::Client(Target { host, port })),
+        };
+        let address = || match bind {
+            Some(address) => SocketAddr::new(address, port).to_string(),
+            None => format!("port {port}"),
+        };
+        tcp::listen(bind, port)
+            .map(Self::Server)
+            .map_err(|source| BridgeError::Listen { address: address(), source })
+    }
+
+    fn role(&self) -> Role {
+        match self {
+            Self::Server(_) => Role::Server,
+            Self::Client(_) => Role::Client,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use socketcan::{CanCtrlMode, CanInterface, InterfaceCanParams, NlError};
 use super::BusError;
 use super::interface::{self, InterfaceState};
 use super::route::{self, Change, Timing};
+use super::socketcan as raw;
 
 /// What [`set`] did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +72,7 @@ impl Wish<'_> {
             return Err(BusError::InterfaceName { name });
         }
         match interface::state(self.name) {
+            Ok(InterfaceState::Missing) if !raw::is_supported() => Err(BusError::KernelHasNoCan),
             Ok(InterfaceState::Missing) => Err(BusError::InterfaceMissing { name }),
             Ok(InterfaceState::NotCan) => Err(BusError::InterfaceNotCan { name }),
             Ok(InterfaceState::Down { index } | InterfaceState::Up { index, .. }) => Ok(index),

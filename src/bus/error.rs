@@ -167,6 +167,13 @@ pub enum BusError {
     },
 }
 
+impl BusError {
+    /// Whether what was typed cannot be a bus anywhere, so that nothing needs to be tried.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::InterfaceName { .. } | Self::SoftwareName { .. } | Self::SoftwareBitRate { .. })
+    }
+}
+
 /// The shell line that does what [`super::bit_rate::set`] does.
 fn ip_link_line(name: &str, bit_rate: u32, data_bit_rate: Option<u32>) -> String {
     let fd = data_bit_rate.map(|rate| format!(" dbitrate {rate} fd on")).unwrap_or_default();

@@ -44,6 +44,14 @@ pub fn open(name: &str, options: &BusOptions) -> Result<OpenBus, BusError> {
     Ok(OpenBus { descriptor, receive_queue_bytes, paced_bit_rate: None })
 }
 
+/// Whether this kernel has raw CAN sockets.
+pub(super) fn is_supported() -> bool {
+    match raw_socket() {
+        Err(error) => !matches!(no_socket("", error), BusError::KernelHasNoCan),
+        Ok(_) => true,
+    }
+}
+
 fn raw_socket() -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: takes no pointers.

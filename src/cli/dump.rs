@@ -97,10 +97,11 @@ pub enum DumpError {
 impl DumpError {
     /// Whether the command line is at fault, rather than the bus: exit status 2.
     pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::Filter(_) | Self::Bus(BusError::SoftwareName { .. } | BusError::SoftwareBitRate { .. })
-        )
+        match self {
+            Self::Filter(_) => true,
+            Self::Bus(error) => error.is_usage(),
+            _ => false,
+        }
     }
 }
 

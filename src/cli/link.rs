@@ -27,10 +27,10 @@ const DEFAULT_RECEIVE_QUEUE_BYTES: usize = 8 << 20;
 #[derive(Args, Debug)]
 pub struct ServerArgs {
     /// Address to listen on [default: every address, IPv4 and IPv6]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     bind: Option<IpAddr>,
     /// TCP port to listen on; 0 takes a free one and says which
-    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT)]
+    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = parse_listening_port)]
     port: u16,
     #[command(flatten)]
     pub link: LinkArgs,
@@ -50,7 +50,7 @@ pub struct ClientArgs {
     #[arg(long, value_name = "HOST", value_parser = parse_host)]
     host: String,
     /// TCP port of the server
-    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = parse_port)]
     port: u16,
     #[command(flatten)]
     pub link: LinkArgs,
@@ -110,13 +110,13 @@ struct BusArgs {
     #[arg(long)]
     can_fd: bool,
     /// Set the interface to this bit rate first, bit/s (as root)
-    #[arg(long, value_name = "RATE", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "RATE", value_parser = parse_bit_rate)]
     can_bitrate: Option<u32>,
     /// Bit rate of the data part of CAN FD frames, bit/s
-    #[arg(long, value_name = "RATE", requires = "can_bitrate", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "RATE", value_parser = parse_bit_rate)]
     data_bitrate: Option<u32>,
     /// Bytes of receive queue to ask the kernel for
-    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_RECEIVE_QUEUE_BYTES)]
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_RECEIVE_QUEUE_BYTES, value_parser = parse_bytes)]
     rcvbuf: usize,
 }
 
@@ -190,6 +190,11 @@ impl LinkArgs {
     fn bit_rate(&self, kind: BusKind) -> Result<Option<BitRate>, Failure> {
         let rate = self.bus.can_bitrate.map(|nominal| BitRate { nominal, data: self.bus.data_bitrate });
         match (kind, rate) {
+            (_, None) if self.bus.data_bitrate.is_some() => Err(Failure::Usage(
+                "--data-bitrate is set together with --can-bitrate: give both, for example --can-bitrate 500000 \
+                 --data-bitrate 2000000"
+                    .to_owned(),
+            )),
             (BusKind::Software, Some(rate)) => Err(Failure::Usage(format!(
                 "--can-bitrate sets the rate of a kernel interface; a software bus is paced by its name: --can {}@{}",
                 self.bus.can, rate.nominal
@@ -204,37 +209,69 @@ impl FilterArgs {
         let usage = |error: crate::frame::filter::FilterError| Failure::Usage(error.to_string());
         let expressions: Result<_, _> = self.filter.iter().map(|text| parse_candump(text)).collect();
         let set = FilterSet {
-            pass: read_rules(&self.pass_filter)?,
-            block: read_rules(&self.block_filter)?,
+            pass: read_rules("--pass-filter", &self.pass_filter)?,
+            block: read_rules("--block-filter", &self.block_filter)?,
             expressions: expressions.map_err(usage)?,
         };
         set.compile().map_err(usage)
     }
 }
 
-fn read_rules(files: &[PathBuf]) -> Result<Vec<Rule>, Failure> {
+fn read_rules(option: &str, files: &[PathBuf]) -> Result<Vec<Rule>, Failure> {
     let mut rules = Vec::new();
     for file in files {
-        rules.extend(read_rule_file(file)?);
+        rules.extend(read_rule_file(option, file)?);
     }
     Ok(rules)
 }
 
-fn read_rule_file(file: &Path) -> Result<Vec<Rule>, Failure> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| Failure::Usage(format!("cannot read filter file {}: {error}", file.display())))?;
-    let rules = parse_tool_list(&text, &file.display().to_string())
-        .map_err(|error| Failure::Usage(error.to_string()))?;
+fn read_rule_file(option: &str, file: &Path) -> Result<Vec<Rule>, Failure> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Failure::Usage(format!("cannot read filter file {name}: {error}: give {option} a text file"))
+    })?;
+    let rules =
+        parse_tool_list(&text, &name.to_string()).map_err(|error| Failure::Usage(error.to_string()))?;
     if rules.is_empty() {
-        return Err(Failure::Usage(format!("filter file {} names no identifier", file.display())));
+        return Err(Failure::Usage(format!(
+            "filter file {name} names no identifier: add one, or leave {option} out"
+        )));
     }
     Ok(rules)
 }
 
 /// A host as people type it: an IPv6 address may stand in brackets.
 fn parse_host(text: &str) -> Result<String, String> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let bare = without_brackets(text);
     if bare.is_empty() { Err("give a name or an address".to_owned()) } else { Ok(bare.to_owned()) }
+}
+
+fn without_brackets(text: &str) -> &str {
+    text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text)
+}
+
+/// An address of this host, an IPv6 one with or without brackets.
+fn parse_address(text: &str) -> Result<IpAddr, String> {
+    let advice = |_| "give an IPv4 or IPv6 address of this host, for example 127.0.0.1 or ::1".to_owned();
+    without_brackets(text).parse().map_err(advice)
+}
+
+fn parse_listening_port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "give a number from 0 to 65535".to_owned())
+}
+
+fn parse_port(text: &str) -> Result<u16, String> {
+    let port = text.parse().ok().filter(|&port| port > 0);
+    port.ok_or_else(|| "give a number from 1 to 65535".to_owned())
+}
+
+fn parse_bit_rate(text: &str) -> Result<u32, String> {
+    let rate = text.parse().ok().filter(|&rate| rate > 0);
+    rate.ok_or_else(|| "give bits per second, for example 500000".to_owned())
+}
+
+fn parse_bytes(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "give a number of bytes, for example 8388608".to_owned())
 }
 
 /// A time in seconds, with a fraction if need be; a day at most.

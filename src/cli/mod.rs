@@ -11,6 +11,7 @@ mod send;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::bridge;
@@ -51,14 +52,7 @@ impl Failure {
 
 /// Parses the command line and runs the command it names.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = match cli.command {
-        Command::Server(args) => run_bridge(&args.link, args.side()),
-        Command::Client(args) => run_bridge(&args.link, args.side()),
-        Command::Send(args) => send::run(&args).map_err(|error| Failure::new(error.is_usage(), &error)),
-        Command::Demo(args) => demo::run(&args).map_err(|error| Failure::Runtime(error.to_string())),
-        Command::Dump(args) => dump::run(&args).map_err(|error| Failure::new(error.is_usage(), &error)),
-    };
+    let result = Cli::try_parse().map_err(refuse).and_then(|cli| run(cli.command));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(message)) => {
@@ -72,8 +66,34 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Prints help, or the usage where the form of the command line is wrong, and ends the process; what is wrong with one
+/// value fits into a line.
+fn refuse(error: clap::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => Failure::Usage(one_line(&error.to_string())),
+        _ => error.exit(),
+    }
+}
+
+/// The first paragraph of clap's message, without its heading.
+fn one_line(message: &str) -> String {
+    let paragraph = message.lines().take_while(|line| !line.is_empty()).map(str::trim);
+    let line = paragraph.collect::<Vec<_>>().join(" ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Server(args) => run_bridge(&args.link, args.side()),
+        Command::Client(args) => run_bridge(&args.link, args.side()),
+        Command::Send(args) => send::run(&args).map_err(|error| Failure::new(error.is_usage(), &error)),
+        Command::Demo(args) => demo::run(&args).map_err(|error| Failure::Runtime(error.to_string())),
+        Command::Dump(args) => dump::run(&args).map_err(|error| Failure::new(error.is_usage(), &error)),
+    }
+}
+
 fn run_bridge(link: &link::LinkArgs, side: Side) -> Result<(), Failure> {
     logging::start(link.log_level);
     let config = link.to_config()?;
-    bridge::run(config, side).map_err(|error| Failure::Runtime(error.to_string()))
+    bridge::run(config, side).map_err(|error| Failure::new(error.is_usage(), &error))
 }

@@ -48,7 +48,7 @@ pub struct SendArguments {
 #[derive(thiserror::Error, Debug)]
 pub enum SendError {
     /// An argument is no frame; nothing was sent.
-    #[error("{0}; frames look like 123#DEADBEEF (see canip_peer send --help)")]
+    #[error("{0} (see canip_peer send --help)")]
     Frame(#[from] NotationError),
     /// A line of standard input is no frame; those before it were sent.
     #[error("standard input, line {line}: {fault}")]
@@ -104,10 +104,11 @@ pub enum SendError {
 impl SendError {
     /// Whether the command line is at fault, rather than the bus: exit status 2.
     pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::Frame(_) | Self::Bus(BusError::SoftwareName { .. } | BusError::SoftwareBitRate { .. })
-        )
+        match self {
+            Self::Frame(_) => true,
+            Self::Bus(error) => error.is_usage(),
+            _ => false,
+        }
     }
 }
 

@@ -110,7 +110,7 @@ pub fn join(name: &str, paced_bit_rate: Option<u32>) -> Result<Membership, BusEr
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 host = try_to_host(name, &address, paced_bit_rate)?;
                 if host.is_some() {
-                    tracing::info!(bus = name, pace = %Pace(paced_bit_rate), "hosting software bus");
+                    tracing::debug!(bus = name, pace = %Pace(paced_bit_rate), "hosting software bus");
                     continue;
                 }
             }
