@@ -44,11 +44,13 @@ struct Inner<E: Engine> {
     /// When links must be serviced although nothing happened.
     deadline: Option<Moment>,
     bus_retry: Option<Moment>,
+    /// The engine was asked to wake its descriptor, and not yet to leave off.
+    armed: bool,
 }
 
 impl<E: Engine> DataPath<E> {
     pub fn new(engine: E, links: Links, host: Host, clock: Clock) -> Self {
-        let inner = Inner { engine, links, deadline: None, bus_retry: None };
+        let inner = Inner { engine, links, deadline: None, bus_retry: None, armed: false };
         Self { inner: RefCell::new(inner), host, clock, changed: Notify::new(), link_ended: Notify::new() }
     }
 
@@ -99,11 +101,13 @@ impl<E: Engine> DataPath<E> {
         self.changed.notify_one();
     }
 
-    /// Moves frames for ever.
+    /// Moves frames for ever. May be dropped, and called anew.
     ///
     /// # Errors
     /// The engine is broken.
     pub async fn run(&self) -> io::Result<()> {
+        // An earlier call was dropped while it waited.
+        self.inner.borrow_mut().disarm()?;
         let wake = bus::watched(self.inner.borrow().engine.wake_descriptor().try_clone_to_owned()?)?;
         loop {
             let count = self.link_count();
@@ -123,6 +127,7 @@ impl<E: Engine> DataPath<E> {
     async fn idle(&self, wake: &AsyncFd<OwnedFd>) -> io::Result<()> {
         let (armed, deadline) = {
             let inner = &mut *self.inner.borrow_mut();
+            inner.armed = true;
             (inner.engine.arm_wake()?, inner.next_deadline())
         };
         if armed {
@@ -138,7 +143,7 @@ impl<E: Engine> DataPath<E> {
                 () = self.changed.notified() => {}
             }
         }
-        self.inner.borrow_mut().engine.disarm_wake()
+        self.inner.borrow_mut().disarm()
     }
 }
 
@@ -176,6 +181,10 @@ impl<E: Engine> Inner<E> {
             self.bus_retry.get_or_insert(now.after(BUS_RETRY));
         }
         Ok(())
+    }
+
+    fn disarm(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.armed) { self.engine.disarm_wake() } else { Ok(()) }
     }
 
     fn next_deadline(&self) -> Option<Moment> {

@@ -37,7 +37,7 @@ impl std::fmt::Display for Ending {
             Self::ClosedByPeer => f.write_str("closed by the peer"),
             // The kernel's word for a peer that did not answer keepalive probes or acknowledge data in time.
             Self::Broken(error) if error.kind() == io::ErrorKind::TimedOut => {
-                f.write_str("the peer gave no sign of life for three heartbeat intervals")
+                f.write_str("the peer gave no sign of life, or took no data, for three heartbeat intervals")
             }
             Self::Broken(error) => write!(f, "connection lost: {error}"),
             Self::Fault(fault) => write!(f, "it {fault}"),
@@ -272,6 +272,16 @@ impl Link {
     /// Whether frames may go to the peer.
     pub fn may_send(&self) -> bool {
         matches!(self.phase, Phase::Running | Phase::Closing { .. })
+    }
+
+    /// Whether the bus has a part in what remains to be done.
+    pub fn needs_bus(&self) -> bool {
+        self.may_send() || !self.inbound.queue.is_empty()
+    }
+
+    /// Whether the peer was found not to speak the protocol.
+    pub fn is_faulty(&self) -> bool {
+        matches!(self.phase, Phase::Draining(Ending::Fault(_)) | Phase::Ended(Ending::Fault(_)))
     }
 
     /// Ends the link, telling whoever waits for it; gives the last counters and the reason for the log.

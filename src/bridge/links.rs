@@ -227,7 +227,7 @@ impl Links {
     /// Opens a socket for a link that has agreed with its peer and has none.
     fn attach_bus<E: Engine>(&mut self, engine: &mut E, index: usize) -> io::Result<()> {
         let Some(link) = &mut self.table[index] else { return Ok(()) };
-        if link.bus.is_some() || link.session.agreement().is_none() || !link.may_send() {
+        if link.bus.is_some() || link.session.agreement().is_none() || !link.needs_bus() {
             return Ok(());
         }
         match self.bus.open() {
@@ -264,9 +264,10 @@ impl Links {
         let (counters, reason) = link.end();
         self.past.add(&counters);
         match self.session.role {
-            Role::Server if was_announced && counters.faults == 0 => {
-                info!("{name} disconnected, {reason}: {counters}")
+            Role::Server if was_announced && counters.faults > 0 => {
+                warn!("{name} disconnected, {reason}: {counters}")
             }
+            Role::Server if was_announced => info!("{name} disconnected, {reason}: {counters}"),
             Role::Server if counters.faults > 0 => warn!("{name} refused: {reason}"),
             Role::Server => info!("{name} left before a greeting: {reason}"),
             // The client's own loop says what comes next.
@@ -288,7 +289,11 @@ fn record_written(recorder: &mut Recorder, bus: &BusSocket, frames: &[Frame], re
 
 /// Says once that a link is open. Its bus socket is by then: who reads the line can send a frame.
 fn announce(link: &mut Link, role: Role) {
-    let Some(agreement) = link.session.agreement().filter(|_| !link.announced) else { return };
+    // A peer whose first bytes are nonsense was never connected.
+    if link.announced || link.is_faulty() {
+        return;
+    }
+    let Some(agreement) = link.session.agreement() else { return };
     link.announced = true;
     match role {
         Role::Server => info!("{} connected: {agreement}", link.name),
