@@ -143,9 +143,14 @@ impl Program {
 
     /// Sends SIGINT and waits for the end.
     pub fn interrupt(self) -> Finished {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        self.signal("INT");
         self.finish()
+    }
+
+    /// Sends a signal: INT, TERM, KILL.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").arg(format!("-{name}")).arg(&id).status().unwrap().success());
     }
 
     /// Waits for the end.
@@ -190,9 +195,14 @@ impl Finished {
         assert!(self.status.success(), "{}: {}", self.status, last(&self.errors));
         let line = self.errors.iter().rev().find_map(|line| line.split_once("total: "));
         let (_, pairs) = line.unwrap_or_else(|| panic!("no counters in {}", last(&self.errors)));
-        let words: Vec<&str> = pairs.split_whitespace().collect();
-        words.chunks(2).map(|pair| (pair[0].to_owned(), pair[1].parse().unwrap())).collect()
+        counters(pairs)
     }
+}
+
+/// Names and values of `sent 12 received 3 ...`.
+pub fn counters(pairs: &str) -> HashMap<String, u64> {
+    let words: Vec<&str> = pairs.split_whitespace().collect();
+    words.chunks(2).map(|pair| (pair[0].to_owned(), pair[1].parse().unwrap())).collect()
 }
 
 /// A name that no other test of this or of another test run uses, short enough for a network interface

@@ -1,0 +1,56 @@
+//! Frames cross both ways at once: all, in order, and both sides count alike.
+
+use crate::program::counters;
+use crate::{Pair, carry, numbered};
+
+on_each_engine!(both_ways_at_once_in_order, summary_lines);
+
+/// Frames each way.
+const FRAMES: u32 = 20_000;
+
+fn both_ways_at_once_in_order(engine: &'static str) {
+    let Pair { near, server, client, far, .. } = Pair::start(engine, "", "");
+    let (out, back) = (numbered(1, FRAMES), numbered(2, FRAMES));
+    std::thread::scope(|scope| {
+        scope.spawn(|| carry(&near, &[&far], &out));
+        carry(&far, &[&near], &back);
+    });
+    for program in [client, server] {
+        let totals = program.interrupt().totals();
+        for (name, count) in &totals {
+            match name.as_str() {
+                "sent" | "received" => assert_eq!(*count, 20_000, "{name} in {totals:?}"),
+                // A busy bus makes frames wait, which is no loss.
+                "transmit_waits" => {}
+                _ => assert_eq!(*count, 0, "{name} in {totals:?}"),
+            }
+        }
+        assert_eq!(totals.len(), 17, "{totals:?}");
+    }
+}
+
+fn summary_lines(engine: &'static str) {
+    let Pair { near, server, client, far, .. } =
+        Pair::start(engine, "--stats-interval 1", "--stats-interval 0");
+    carry(&near, &[&far], &numbered(1, 70));
+    carry(&far, &[&near], &numbered(2, 30));
+    // The first line after the frames counts them.
+    let line = server.wait_error("sent 70 received 30 ");
+    let (_, pairs) = line.split_once(" INFO summary: ").unwrap_or_else(|| panic!("{line}"));
+    let names: Vec<&str> = pairs.split(' ').step_by(2).collect();
+    assert_eq!(
+        names.join(" "),
+        "links sent_per_s received_per_s sent received gaps missing duplicates reordered restarts kernel_drops \
+         filtered not_representable slow_peer unsent stale refused transmit_waits unrecorded faults"
+    );
+    let counters = counters(pairs);
+    assert_eq!(counters["links"], 1);
+    // An earlier interval may have had some of them, but not all.
+    let (sent_per_s, received_per_s) = (counters["sent_per_s"], counters["received_per_s"]);
+    assert!(sent_per_s <= 70 && received_per_s <= 30 && sent_per_s + received_per_s > 0, "{line}");
+    // It goes on when nothing crosses any more.
+    let idle = server.wait_error("summary: links 1 sent_per_s 0 received_per_s 0 sent 70 received 30 ");
+    assert!(idle.ends_with(" unrecorded 0 faults 0"), "{idle}");
+    let finished = client.interrupt();
+    assert!(!finished.errors.iter().any(|line| line.contains("summary")), "{:?}", finished.errors);
+}
