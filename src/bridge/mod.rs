@@ -46,9 +46,9 @@ use self::links::Links;
 use crate::bus::watch::LinkWatch;
 use crate::bus::{self, BusError, BusKind, BusOptions};
 use crate::config::{BridgeConfig, Side};
-use crate::engine::{Engine, Readiness};
 use crate::engine::epoll::EpollEngine;
 use crate::engine::uring::UringEngine;
+use crate::engine::{Engine, Readiness};
 use crate::record::{Backend, RecordError, Recording};
 use crate::session::{Keepalive, Role, SessionConfig};
 
