@@ -66,7 +66,7 @@ impl PacketBatch {
             }
             each(
                 &slot.packet[..length],
-                control::parse(&slot.control[..header.msg_hdr.msg_controllen as usize]),
+                control::parse(&slot.control[..header.msg_hdr.msg_controllen]),
             );
         }
         Ok(())
