@@ -390,25 +390,39 @@ fn a_full_bus_says_so() {
     join(&name, None).unwrap();
 }
 
+/// Members of a bus whose hub does not run yet, so that what they send waits, whoever runs when.
+fn waiting_bus(name: &str, members: usize) -> (OwnedFd, Vec<OwnedFd>) {
+    let address = membership::address_of(name).unwrap();
+    let listener = system::seqpacket_socket().unwrap();
+    system::listen(&listener, &address).unwrap();
+    let connected = |_| {
+        let socket = system::seqpacket_socket().unwrap();
+        system::set_socket_option(&socket, libc::SO_TIMESTAMPNS, 1).unwrap();
+        system::connect(&socket, &address).unwrap();
+        socket
+    };
+    (listener, (0..members).map(connected).collect())
+}
+
 #[test]
 fn a_paced_bus_delivers_by_priority() {
     let name = unique_name();
-    // The first frame wins whoever runs when, and takes 111 ms, in which the others line up.
-    let watcher = join(&name, Some(1_000)).unwrap();
-    let senders: Vec<_> = (0..4).map(|_| join(&name, None).unwrap()).collect();
+    let (listener, sockets) = waiting_bus(&name, 5);
     let empty = |id: Identifier| Frame::data(id, &[]).unwrap();
     let standard = |raw| Identifier::standard(raw).unwrap();
-    let long = Frame::data(standard(0), &[0x55; 8]).unwrap();
-    send_frame(&senders[0], &long);
-    send_frame(&senders[0], &empty(standard(0x010)));
-    send_frame(&senders[1], &empty(Identifier::extended(0x123 << 18).unwrap()));
-    send_frame(&senders[2], &Frame::remote(standard(0x123), 0).unwrap());
-    send_frame(&senders[3], &empty(standard(0x123)));
-    send_frame(&senders[3], &empty(standard(0x001)));
+    send_frame(&sockets[1], &empty(standard(0x010)));
+    send_frame(&sockets[1], &empty(standard(0x7FF)));
+    send_frame(&sockets[2], &empty(Identifier::extended(0x123 << 18).unwrap()));
+    send_frame(&sockets[3], &Frame::remote(standard(0x123), 0).unwrap());
+    send_frame(&sockets[4], &empty(standard(0x123)));
+    send_frame(&sockets[4], &empty(standard(0x001)));
+    let _host = Host::start(&name, listener, Some(100_000), 5).unwrap();
     let mut words = Vec::new();
-    receive_count(&watcher, 6, |received| words.push(Image::parse(received.packet).unwrap().id_word()));
+    receive_count(&sockets[0], 1 + 6, |received| {
+        words.extend(Image::parse(received.packet).map(Image::id_word));
+    });
     // 0x001 waits behind its sender's 0x123.
-    assert_eq!(words, [0x000, 0x010, 0x123, 0x001, 0x4000_0123, 0x8000_0000 | 0x123 << 18]);
+    assert_eq!(words, [0x010, 0x123, 0x001, 0x4000_0123, 0x8000_0000 | 0x123 << 18, 0x7FF]);
 }
 
 /// With the identifier 0x555 it makes a frame of 111 bits, none of them stuffed.
@@ -418,12 +432,7 @@ const UNSTUFFED: [u8; 8] = [0xAA, 0xAA, 0xAA, 0xAA, 0xAA, 0xAA, 0xAA, 0x11];
 fn a_paced_bus_is_as_fast_as_its_wire() {
     // They queue their frames before the hub runs: the load is 100 % from the first frame to the last.
     let name = unique_name();
-    let address = membership::address_of(&name).unwrap();
-    let listener = system::seqpacket_socket().unwrap();
-    system::listen(&listener, &address).unwrap();
-    let sockets: Vec<_> = (0..9).map(|_| system::seqpacket_socket().unwrap()).collect();
-    system::set_socket_option(&sockets[0], libc::SO_TIMESTAMPNS, 1).unwrap();
-    sockets.iter().for_each(|socket| system::connect(socket, &address).unwrap());
+    let (listener, sockets) = waiting_bus(&name, 9);
     let frame = Frame::data(Identifier::standard(0x555).unwrap(), &UNSTUFFED).unwrap();
     for sender in &sockets[1..] {
         (0..250).for_each(|_| send(sender.as_fd(), frame.image().as_bytes()).unwrap());
