@@ -53,6 +53,21 @@ const STUFF_RUN: u32 = 5;
 /// x^15 + x^14 + x^10 + x^8 + x^7 + x^4 + x^3 + 1, without its highest power.
 const CRC15_POLYNOMIAL: u16 = 0x4599;
 
+/// The CRC of a byte, as the register holds it after eight bits from zero.
+const CRC15_OF_BYTE: [u16; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut shift = 8;
+        while shift > 0 {
+            shift -= 1;
+            table[byte] = crc15_with_bit(table[byte], (byte >> shift) as u16 & 1);
+        }
+        byte += 1;
+    }
+    table
+};
+
 /// Bit rates of a bus, in bits per second.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BitRates {
@@ -112,9 +127,7 @@ fn classic_bits(image: Image<'_>) -> u32 {
         Identifier::Extended(id) => bits.push(extended_field(id.raw()) << 3 | remote << 2, 31 + 3),
     }
     bits.push(u64::from(image.dlc()), 4);
-    for &byte in image.payload() {
-        bits.push(u64::from(byte), 8);
-    }
+    bits.push_bytes(image.payload());
     let crc = bits.crc15;
     bits.push(u64::from(crc), 15);
     bits.len + bits.stuffed + CLASSIC_TRAILER_BITS + INTERFRAME_BITS
@@ -132,9 +145,7 @@ fn fd_bits(image: Image<'_>) -> FrameBits {
     }
     let arbitration = bits.len + bits.stuffed;
     bits.push(error_state << 4 | u64::from(image.dlc()), 1 + 4);
-    for &byte in image.payload() {
-        bits.push(u64::from(byte), 8);
-    }
+    bits.push_bytes(image.payload());
     let replaced = u32::from(bits.ends_stuffed());
     let crc_field =
         if image.len() <= FD_SHORT_CRC_BYTES_MAX { FD_SHORT_CRC_FIELD_BITS } else { FD_LONG_CRC_FIELD_BITS };
@@ -146,6 +157,15 @@ fn fd_bits(image: Image<'_>) -> FrameBits {
 /// The upper 11 bits, SRR and IDE recessive, the lower 18 bits.
 fn extended_field(raw: u32) -> u64 {
     u64::from(raw >> 18) << 20 | 0b11 << 18 | u64::from(raw & 0x3_FFFF)
+}
+
+const fn crc15_with_bit(crc: u16, bit: u16) -> u16 {
+    let feedback = bit ^ (crc >> 14);
+    ((crc << 1) & 0x7FFF) ^ (feedback * CRC15_POLYNOMIAL)
+}
+
+const fn crc15_with_byte(crc: u16, byte: u8) -> u16 {
+    ((crc << 8) & 0x7FFF) ^ CRC15_OF_BYTE[(crc >> 7) as usize ^ byte as usize]
 }
 
 /// A sequence of bits as it goes on the bus: counted, its stuff bits counted, its CRC-15 computed.
@@ -183,6 +203,13 @@ impl Bits {
         }
     }
 
+    fn push_bytes(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let value = chunk.iter().fold(0, |value, &byte| value << 8 | u64::from(byte));
+            self.push(value, 8 * chunk.len() as u32);
+        }
+    }
+
     fn push_run(&mut self, recessive: bool, count: u32) {
         let run = if recessive == self.last { self.run + count } else { count };
         self.stuffed += run / STUFF_RUN;
@@ -193,9 +220,13 @@ impl Bits {
     }
 
     fn push_crc(&mut self, value: u64, count: u32) {
-        for shift in (0..count).rev() {
-            let feedback = ((value >> shift) as u16 & 1) ^ (self.crc15 >> 14);
-            self.crc15 = ((self.crc15 << 1) & 0x7FFF) ^ (feedback * CRC15_POLYNOMIAL);
+        let mut left = count;
+        while left >= 8 {
+            left -= 8;
+            self.crc15 = crc15_with_byte(self.crc15, (value >> left) as u8);
+        }
+        for shift in (0..left).rev() {
+            self.crc15 = crc15_with_bit(self.crc15, (value >> shift) as u16 & 1);
         }
     }
 

@@ -48,6 +48,8 @@ impl FilterSet {
 }
 
 /// A compiled filter: what to install in the kernel, and the matcher for all or the rest of it.
+///
+/// Its tables can be large: sessions share one rather than each have a clone.
 #[derive(Clone)]
 pub struct Filter {
     /// For `CAN_RAW_FILTER`: lets through all that passes, and nothing else if [`Filter::kernel_is_exact`].

@@ -1,7 +1,7 @@
 //! What `candump` prints by default: `  vcan0  123   [4]  11 22 33 44`.
 
-use super::compact::Line;
 use super::hex;
+use super::line::Line;
 use crate::frame::{EXTENDED_FLAG, Image, Kind};
 
 /// How candump lays out the identifier column: it grows once an extended frame has been seen, and stays so.

@@ -3,7 +3,8 @@
 //! Written as every reader takes it: six digits of time, one space, nothing behind the frame. A raw DLC (`_9`) is left
 //! out, since Wireshark and python-can refuse lines with it. Read generously.
 
-use super::compact::{COMPACT_BYTES_MAX, Line, parse_compact};
+use super::compact::parse_compact;
+use super::line::{COMPACT_BYTES_MAX, Line};
 use super::{NotationError, NotationFault};
 use crate::frame::{Frame, Image};
 

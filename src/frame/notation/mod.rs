@@ -14,6 +14,7 @@
 mod compact;
 mod dump;
 mod hex;
+mod line;
 mod log;
 
 use thiserror::Error;
