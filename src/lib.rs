@@ -2,3 +2,4 @@
 pub mod bus;
 pub mod cli;
 pub mod frame;
+pub mod record;

@@ -42,8 +42,11 @@ pub enum BusError {
     /// This kernel, or this container's, has no raw CAN sockets.
     #[error("this kernel has no CAN: modprobe can-raw, or use --can-interface software")]
     KernelHasNoCan,
-    /// The process may not do this.
-    #[error("no rights to {operation} on {name}: run as root or with the capability CAP_NET_RAW ({source})")]
+    /// The process may not do this: raw CAN sockets need no capability, so a seccomp filter or the like says so.
+    #[error(
+        "no rights to {operation} for {name} ({source}): a sandbox or security policy forbids it, since CAN itself asks \
+         for none; run outside of it, or use --can-interface software"
+    )]
     NoRights {
         /// The interface.
         name: String,

@@ -1,0 +1,150 @@
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, symlink};
+
+use tokio::task::LocalSet;
+
+use super::*;
+use crate::frame::{Frame, Identifier};
+
+/// A folder of one test's own, removed with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("canip-record-{}-{test}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+/// Runs the same test with each backend that this machine allows.
+fn with_each_backend<F: Future<Output = ()>>(test: impl Fn(Backend) -> F) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(LocalSet::new().run_until(test(Backend::Blocking)));
+    match tokio_uring::Runtime::new(&tokio_uring::builder()) {
+        Ok(runtime) => runtime.block_on(test(Backend::Uring)),
+        Err(error) => println!("SKIPPED with io_uring, which is not allowed here: {error}"),
+    }
+}
+
+async fn record_to(path: &Path, backend: Backend, raw: &[u32]) -> Summary {
+    let recording = Recording::start(path, backend).unwrap();
+    let recorder = recording.recorder();
+    for raw in raw {
+        let frame = Frame::data(Identifier::standard(*raw).unwrap(), &[0x11, 0x22]).unwrap();
+        recorder.borrow_mut().record(1_700_000_000_123_456_789, "can0", frame.image());
+    }
+    recording.finish().await
+}
+
+#[test]
+fn an_existing_recording_is_continued() {
+    let folder = Folder::new("continued");
+    with_each_backend(async |backend| {
+        let path = folder.file(&format!("{backend:?}.log"));
+        let summary = record_to(&path, backend, &[0x123, 0x7FF]).await;
+        assert_eq!(summary, Summary { recorded: 2, unrecorded: 0 });
+        record_to(&path, backend, &[0x001]).await;
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            "(1700000000.123456) can0 123#1122\n(1700000000.123456) can0 7FF#1122\n\
+             (1700000000.123456) can0 001#1122\n"
+        );
+    });
+}
+
+#[test]
+fn a_line_that_a_crash_left_unfinished_stays_alone() {
+    let folder = Folder::new("unfinished");
+    with_each_backend(async |backend| {
+        let path = folder.file(&format!("{backend:?}.log"));
+        fs::write(&path, "(1700000000.0").unwrap();
+        record_to(&path, backend, &[0x123]).await;
+        assert_eq!(fs::read_to_string(&path).unwrap(), "(1700000000.0\n(1700000000.123456) can0 123#1122\n");
+    });
+}
+
+#[test]
+fn many_lines_arrive_whole_and_in_order() {
+    let folder = Folder::new("many");
+    with_each_backend(async |backend| {
+        let path = folder.file(&format!("{backend:?}.log"));
+        let recording = Recording::start(&path, backend).unwrap();
+        let recorder = recording.recorder();
+        // Three halves' worth, with turns for the writer after each tenth of one.
+        for round in 0..100_000u32 {
+            let frame = Frame::data(Identifier::extended(round).unwrap(), &[]).unwrap();
+            recorder.borrow_mut().record(0, "vcan0", frame.image());
+            if round % 3_000 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let summary = recording.finish().await;
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(summary.recorded + summary.unrecorded, 100_000);
+        assert_eq!(text.lines().count() as u64, summary.recorded);
+        let numbers = text.lines().map(|line| {
+            let rest = line.strip_prefix("(0000000000.000000) vcan0 ").unwrap_or_else(|| panic!("{line}"));
+            u32::from_str_radix(rest.strip_suffix('#').unwrap(), 16).unwrap()
+        });
+        assert!(numbers.is_sorted_by(|earlier, later| earlier < later));
+    });
+}
+
+#[test]
+fn a_full_disk_is_counted_and_ends_nothing() {
+    if !fs::metadata("/dev/full").is_ok_and(|metadata| metadata.file_type().is_char_device()) {
+        println!("SKIPPED: this machine has no /dev/full");
+        return;
+    }
+    let folder = Folder::new("full");
+    let path = folder.file("full.log");
+    symlink("/dev/full", &path).unwrap();
+    with_each_backend(async |backend| {
+        let summary = record_to(&path, backend, &[1, 2, 3]).await;
+        assert_eq!(summary, Summary { recorded: 0, unrecorded: 3 });
+    });
+}
+
+#[test]
+fn what_cannot_be_recorded_to_says_so_in_a_line() {
+    let folder = Folder::new("refused");
+    let refusal = |name: &str| file::open(&folder.file(name)).unwrap_err().to_string();
+    let at = |name: &str| folder.file(name).display().to_string();
+
+    for name in ["bus.pcapng", "bus", ".log"] {
+        assert_eq!(
+            refusal(name),
+            format!(
+                "cannot record to {}: its suffix decides the format, and .log (candump's) is the one known",
+                at(name)
+            )
+        );
+    }
+    assert_eq!(
+        refusal("none/bus.log"),
+        format!(
+            "cannot open recording {}: No such file or directory (os error 2): \
+             give --record a file that can be written",
+            at("none/bus.log")
+        )
+    );
+    fs::create_dir(folder.file("folder.log")).unwrap();
+    assert!(refusal("folder.log").contains("Is a directory"));
+
+    let _held = file::open(&folder.file("held.log")).unwrap();
+    assert_eq!(
+        refusal("held.log"),
+        format!("another process records to {}: give --record another file", at("held.log"))
+    );
+}
