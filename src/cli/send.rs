@@ -71,8 +71,8 @@ pub enum SendError {
     Bus(#[from] BusError),
     /// The transmit queue stayed full.
     #[error(
-        "{bus}: no room in the transmit queue for {} s: see that another node is on the bus and acknowledges, \
-         and that their bit rates are equal; {sent} frames were sent",
+        "{bus}: no room in the transmit queue for {} s: see that another node acknowledges at the same bit rate, \
+         and that frames of higher priority leave room; {sent} frames were sent",
         SEND_LIMIT.as_secs()
     )]
     QueueFull {
@@ -128,8 +128,9 @@ pub fn run(arguments: &SendArguments) -> Result<(), SendError> {
         Source::Frame(frame) => sender.send(frame),
         Source::StandardInput => send_lines(&mut sender, io::stdin().lock()),
     });
-    let left = sender.leave();
-    result.and(left)
+    let result = result.and_then(|()| sender.leave());
+    software::stop_hosting();
+    result
 }
 
 enum Source {
@@ -260,9 +261,7 @@ impl Sender {
     /// Closes the bus once it has taken every frame. (A SocketCAN interface has taken them when the call returned.)
     fn leave(self) -> Result<(), SendError> {
         if self.address.kind == BusKind::Software {
-            let left = software::leave(&self.address.name, self.open.descriptor);
-            software::stop_hosting();
-            left?;
+            software::leave(&self.address.name, self.open.descriptor)?;
         }
         if self.lost { Err(SendError::Lost { bus: self.address.name }) } else { Ok(()) }
     }
