@@ -1,5 +1,71 @@
-//! canip_peer: a bridge between CAN buses over TCP/IP.
+//! canip_peer: a bridge between CAN buses over TCP/IP that loses no frame unnoticed.
+//!
+//! # Map
+//!
+//! Modules by layer, the lowest last. A module may use what stands below it, never what stands above it or beside it
+//! in its layer; `tests/architecture.rs` holds it to that.
+//!
+//! | layer | module | what it is | what it must not know |
+//! | --- | --- | --- | --- |
+//! | 6 | [`cli`] | the command line: options, help, exit status | how anything is done |
+//! | 5 | [`bridge`] | where sessions meet an engine; server, client, reconnecting, log lines, clocks | what a protocol's bytes mean |
+//! | 4 | [`config`] | what a bridge is told to do, as plain data | `clap` |
+//! | 3 | [`session`] | the sans-I/O peer: greeting, framing, sequence numbers, liveness | descriptors, clocks, log lines |
+//! | 3 | [`engine`] | moves buffers between descriptors and memory: io_uring, or epoll | protocols, sessions, what a frame means |
+//! | 3 | [`record`] | frames into a file, off the data path | where frames come from |
+//! | 2 | [`bus`] | SocketCAN interfaces and the software bus: opens sockets | what is bridged to what |
+//! | 2 | [`wire`] | the protocol byte for byte: encoders and borrowed views | sockets, clocks, sessions |
+//! | 2 | [`metrics`] | what is counted, named once | who counts |
+//! | 1 | [`frame`] | identifiers, kernel images, filters, bit times, text notations | any wire, socket or clock |
+//! | 1 | [`buffer`] | memory that travels between protocol and engine | what is in it |
+//! | 0 | [`moment`] | points in time, as numbers | clocks |
+//!
+//! # Data flow
+//!
+//! ```text
+//!  CAN socket ──► engine ──► filter ──► session ──► send buffer ──► engine ──► TCP
+//!                 packets               encodes in place, while the other buffer is in flight
+//!
+//!  TCP ──► engine ──► session ──► transmit queue ──► engine ──► CAN socket
+//!          bytes      decodes     waits 250 ms at most
+//! ```
+//!
+//! The two directions of a connection share its session's state and nothing else. Every connection owns its CAN
+//! socket: the kernel does the fan-out, applies the filter, counts each connection's overflow, and keeps a connection's
+//! own frames from coming back to it.
+//!
+//! # One thread
+//!
+//! A bridge is one thread. The engine is turned by one task of the process's runtime; while frames come it blocks in
+//! the engine itself. (Two things run beside it: a software bus that this process hosts has a thread of its own, as
+//! the kernel's CAN layer would be outside the process too, and looking up a host name takes one for a moment.)
+//!
+//! # Memory
+//!
+//! Everything that frames pass through is allocated when a connection opens, and nothing is allocated for a frame.
+//! Every buffer has a bound, a reason for it, and a counter for what happens when it is full:
+//!
+//! | buffer | bound | when it is full |
+//! | --- | --- | --- |
+//! | kernel's CAN receive queue | `--rcvbuf` | the kernel drops the newest: `kernel_drops` |
+//! | [`bridge`]'s two send buffers | 256 KiB each | the newest frame is dropped: `slow_peer` |
+//! | [`bridge`]'s transmit queue | 4,096 frames, 250 ms | the oldest are discarded: `stale` |
+//! | stream receive buffer | 64 KiB | TCP makes the peer wait |
+//! | [`record`]'s text | two halves of 1 MiB | lines are left out: `unrecorded` |
+//!
+//! # Unsafe code
+//!
+//! Only in [`engine`] and [`bus`], one operation a block, each with the reason why it is sound.
+
+pub mod bridge;
+pub mod buffer;
 pub mod bus;
 pub mod cli;
+pub mod config;
+pub mod engine;
 pub mod frame;
+pub mod metrics;
+pub mod moment;
 pub mod record;
+pub mod session;
+pub mod wire;

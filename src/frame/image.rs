@@ -180,6 +180,9 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// Standard identifier 0 without payload: what preallocated room is filled with.
+    pub const EMPTY: Self = Self { bytes: [0; FD_BYTES], size: CLASSIC_BYTES };
+
     /// A classic data frame; `None` if `payload` is longer than 8 bytes.
     pub fn data(identifier: Identifier, payload: &[u8]) -> Option<Self> {
         (payload.len() <= 8).then(|| {

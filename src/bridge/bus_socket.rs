@@ -1,0 +1,162 @@
+//! The bus of this end: opens a socket for each link, and follows the interface as it goes down, comes up, is deleted
+//! and made anew. Says each change once, however many links there are.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use tracing::{info, warn};
+
+use crate::bus::interface::{self, InterfaceState};
+use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions};
+use crate::frame::filter::Filter;
+
+/// What a look at the interface found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Presence {
+    /// The sockets that are open are sockets of the bus that is there, if one is.
+    Same,
+    /// Another interface has the name now: sockets must be opened anew.
+    Replaced,
+}
+
+/// The bus that links get their sockets from.
+#[derive(Debug)]
+pub struct BusSocket {
+    address: BusAddress,
+    options: BusOptions,
+    filter: Rc<Filter>,
+    /// As last seen; a software bus is always up.
+    state: InterfaceState,
+    /// The index of the interface that the open sockets belong to.
+    bound_index: Option<u32>,
+    /// Whether the last attempt to open failed, and that was said.
+    failing: bool,
+}
+
+impl BusSocket {
+    /// Opens the bus once, to see that it can be, and closes it again.
+    ///
+    /// # Errors
+    /// Why it cannot, for the user.
+    pub fn start(mut address: BusAddress, options: BusOptions, filter: Rc<Filter>) -> Result<Self, BusError> {
+        let open = bus::open(&address, &options)?;
+        // Whoever hosts a software bus after the one that left paces it alike.
+        address.paced_bit_rate = open.paced_bit_rate;
+        let state = look_at(&address).unwrap_or(InterfaceState::Missing);
+        if address.kind == BusKind::SocketCan {
+            info!(
+                "{}: receive queue of {} bytes granted ({} asked for); filter: {filter}",
+                address.name, open.receive_queue_bytes, options.receive_queue_bytes
+            );
+        } else {
+            info!("software bus {}; filter: {filter}", address.name);
+        }
+        Ok(Self { address, options, filter, state, bound_index: index_of(state), failing: false })
+    }
+
+    /// Which kind of bus it is.
+    pub fn kind(&self) -> BusKind {
+        self.address.kind
+    }
+
+    /// The bus's name.
+    pub fn name(&self) -> &str {
+        &self.address.name
+    }
+
+    /// Which frames of the bus go to the peer.
+    pub fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// A new socket; `None` while the bus is not there.
+    pub fn open(&mut self) -> Option<OwnedFd> {
+        if matches!(self.state, InterfaceState::Missing | InterfaceState::NotCan) {
+            return None;
+        }
+        match bus::open(&self.address, &self.options) {
+            Ok(open) => {
+                self.failing = false;
+                Some(open.descriptor)
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    warn!("{error}; trying on");
+                }
+                None
+            }
+        }
+    }
+
+    /// A socket has reported `error`, which is why it receives no more.
+    pub fn stopped(&mut self, error: &io::Error) {
+        match error.raw_os_error() {
+            Some(libc::ENETDOWN | libc::ENODEV) => {
+                self.look();
+            }
+            // The software bus's host has left; the next attempt joins or hosts.
+            None => {}
+            Some(_) => warn!("{}: {error}; opening it anew", self.address.name),
+        }
+    }
+
+    /// Frames that a socket's queue has dropped so far, where the kernel tells.
+    pub fn drops(&self, socket: BorrowedFd<'_>) -> Option<u64> {
+        match self.address.kind {
+            BusKind::SocketCan => interface::kernel_drops(socket).ok().map(u64::from),
+            BusKind::Software => None,
+        }
+    }
+
+    /// Looks at the interface and says what has changed.
+    pub fn look(&mut self) -> Presence {
+        let state = match look_at(&self.address) {
+            Ok(state) => state,
+            Err(error) => {
+                warn!("{}: cannot ask for its state: {error}", self.address.name);
+                return Presence::Same;
+            }
+        };
+        let before = std::mem::replace(&mut self.state, state);
+        if before != state {
+            self.say(state);
+        }
+        let replaced = match (self.bound_index, index_of(state)) {
+            (Some(bound), Some(now)) => bound != now,
+            _ => false,
+        };
+        self.bound_index = index_of(state).or(self.bound_index);
+        if replaced { Presence::Replaced } else { Presence::Same }
+    }
+
+    fn say(&self, state: InterfaceState) {
+        let name = &self.address.name;
+        match state {
+            InterfaceState::Up { .. } => info!("interface {name} is up: frames cross again"),
+            InterfaceState::Down { .. } => warn!(
+                "interface {name} is down: connections stay, frames for it are refused until: ip link set {name} up"
+            ),
+            InterfaceState::Missing => {
+                warn!(
+                    "interface {name} is gone: connections stay, frames for it are refused until it is back"
+                );
+            }
+            InterfaceState::NotCan => warn!("interface {name} is no CAN interface any more"),
+        }
+    }
+}
+
+fn look_at(address: &BusAddress) -> io::Result<InterfaceState> {
+    match address.kind {
+        BusKind::SocketCan => interface::state(&address.name),
+        BusKind::Software => Ok(InterfaceState::Up { index: 0, mtu: 72 }),
+    }
+}
+
+fn index_of(state: InterfaceState) -> Option<u32> {
+    match state {
+        InterfaceState::Up { index, .. } | InterfaceState::Down { index } => Some(index),
+        InterfaceState::Missing | InterfaceState::NotCan => None,
+    }
+}

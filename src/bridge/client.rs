@@ -1,0 +1,115 @@
+//! The connecting side: one link at a time, again and again.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::backoff::Backoff;
+use super::data_path::DataPath;
+use super::link::{Ended, Ending};
+use super::tcp;
+use crate::engine::Engine;
+use crate::session::Keepalive;
+
+/// A connection that lasted this long worked: the next attempt comes at once, or after the shortest wait. One that did
+/// not may be a server that turns us away, which must not be tried in a tight loop.
+const WORKED: Duration = Duration::from_secs(1);
+
+/// Whom a client connects to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Connects and reconnects for ever.
+pub async fn connect<E: Engine>(target: &Target, keepalive: Option<Keepalive>, data_path: &DataPath<E>) {
+    let mut backoff = Backoff::default();
+    // The failure that was said last: the same one is not said with every attempt.
+    let mut said = String::new();
+    loop {
+        let start = Instant::now();
+        let (failure, restarts) = match attempt(target, keepalive, data_path).await {
+            Ok(Ended { ending, was_open: true }) => {
+                said.clear();
+                if start.elapsed() >= WORKED {
+                    backoff.reset();
+                }
+                let in_order = matches!(ending, Ending::ClosedByPeer);
+                (format!("connection to {target} ended: {ending}"), in_order && start.elapsed() >= WORKED)
+            }
+            Ok(Ended { ending, was_open: false }) => (format!("{target} did not greet: {ending}"), false),
+            Err(error) => (format!("cannot connect to {target}: {}", advice(&error)), false),
+        };
+        // A server that closes in order is being restarted.
+        let wait = if restarts { Duration::ZERO } else { backoff.next(fastrand::f64()) };
+        if failure == said {
+            debug!("{failure}; trying again in {} ms", wait.as_millis());
+        } else {
+            warn!("{failure}; trying again");
+            said = failure;
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// Connects, and comes back when the link is over.
+async fn attempt<E: Engine>(
+    target: &Target,
+    keepalive: Option<Keepalive>,
+    data_path: &DataPath<E>,
+) -> io::Result<Ended> {
+    let addresses = tokio::net::lookup_host((target.host.as_str(), target.port)).await?;
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        debug!("connecting to {address}");
+        match tcp::connect(address).await {
+            Ok(stream) => {
+                let link = data_path.open(target.to_string(), tcp::into_descriptor(stream, keepalive)?)?;
+                return link.await.map_err(|_| io::Error::other("the bridge is stopping"));
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// What the user can do about a failed attempt.
+fn advice(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => {
+            format!("{error}: is the server running there, on this port?")
+        }
+        io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            format!("{error}: is the host up, and does its firewall allow the port?")
+        }
+        _ if error.raw_os_error().is_none() => format!("{error}: is the name right?"),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ipv6_addresses_are_put_in_brackets() {
+        let target = |host: &str| Target { host: host.to_owned(), port: 3333 }.to_string();
+        assert_eq!(target("pi.local"), "pi.local:3333");
+        assert_eq!(target("2001:db8::1"), "[2001:db8::1]:3333");
+    }
+}

@@ -1,0 +1,184 @@
+//! Where sessions meet an engine: one task that turns the engine and services the links.
+//!
+//! While frames come, the task blocks in the engine itself, in slices, and lets the rest of the process run in
+//! between: that costs half of what a wake-up through the runtime costs. When nothing has come for a slice, it waits
+//! like any other task, on the engine's wake descriptor.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, oneshot};
+
+use super::clock::Clock;
+use super::host::Host;
+use super::link::Ended;
+use super::links::Links;
+use crate::bus;
+use crate::engine::Engine;
+use crate::metrics::Counters;
+use crate::moment::Moment;
+
+/// How long the engine may keep the thread while frames come. Connecting clients and signals wait as long at most.
+const SLICE: Duration = Duration::from_millis(20);
+
+/// How often a bus that is gone is looked for, where no notice of it comes (a software bus), or none that was read.
+const BUS_RETRY: Duration = Duration::from_millis(100);
+
+/// The engine and all links. Shared by the tasks of one thread; none holds it across an await.
+pub struct DataPath<E: Engine> {
+    inner: RefCell<Inner<E>>,
+    host: Host,
+    clock: Clock,
+    /// Wakes the task for what other tasks have changed.
+    changed: Notify,
+    /// Tells that there are fewer links than before.
+    link_ended: Notify,
+}
+
+struct Inner<E: Engine> {
+    engine: E,
+    links: Links,
+    /// When links must be serviced although nothing happened.
+    deadline: Option<Moment>,
+    bus_retry: Option<Moment>,
+}
+
+impl<E: Engine> DataPath<E> {
+    pub fn new(engine: E, links: Links, host: Host, clock: Clock) -> Self {
+        let inner = Inner { engine, links, deadline: None, bus_retry: None };
+        Self { inner: RefCell::new(inner), host, clock, changed: Notify::new(), link_ended: Notify::new() }
+    }
+
+    /// How many links there are.
+    pub fn link_count(&self) -> usize {
+        self.inner.borrow().links.count()
+    }
+
+    /// Counters of all links, past and present.
+    pub fn totals(&self) -> Counters {
+        let Inner { engine, links, .. } = &mut *self.inner.borrow_mut();
+        links.totals(engine)
+    }
+
+    /// Says what went wrong on which link since the last call.
+    pub fn report_incidents(&self) {
+        let Inner { engine, links, .. } = &mut *self.inner.borrow_mut();
+        links.report_incidents(engine);
+    }
+
+    /// Begins a link on a connected stream; the result comes when it is over.
+    ///
+    /// # Errors
+    /// The engine cannot take the stream.
+    pub fn open(&self, name: String, stream: OwnedFd) -> io::Result<oneshot::Receiver<Ended>> {
+        let (sender, receiver) = oneshot::channel();
+        let Inner { engine, links, .. } = &mut *self.inner.borrow_mut();
+        links.open(engine, name, stream, sender)?;
+        self.changed.notify_one();
+        Ok(receiver)
+    }
+
+    /// Comes back when a link has ended.
+    pub async fn link_closed(&self) {
+        self.link_ended.notified().await;
+    }
+
+    /// Begins the orderly end of all links.
+    pub fn close_all(&self) {
+        self.inner.borrow_mut().links.close_all();
+        self.changed.notify_one();
+    }
+
+    /// The interface may have changed.
+    pub fn check_bus(&self) {
+        let Inner { engine, links, .. } = &mut *self.inner.borrow_mut();
+        links.check_bus(engine);
+        self.changed.notify_one();
+    }
+
+    /// Moves frames for ever.
+    ///
+    /// # Errors
+    /// The engine is broken.
+    pub async fn run(&self) -> io::Result<()> {
+        let wake = bus::watched(self.inner.borrow().engine.wake_descriptor().try_clone_to_owned()?)?;
+        loop {
+            let count = self.link_count();
+            let busy = self.inner.borrow_mut().slice(self.clock)?;
+            if self.link_count() < count {
+                self.link_ended.notify_one();
+            }
+            if busy {
+                self.host.breathe().await?;
+            } else {
+                self.idle(&wake).await?;
+            }
+        }
+    }
+
+    /// Waits as a task among others until there is something to do.
+    async fn idle(&self, wake: &AsyncFd<OwnedFd>) -> io::Result<()> {
+        let (armed, deadline) = {
+            let inner = &mut *self.inner.borrow_mut();
+            (inner.engine.arm_wake()?, inner.next_deadline())
+        };
+        if armed {
+            let expired = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(self.clock.to_instant(deadline)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                ready = wake.readable() => ready?.clear_ready(),
+                () = expired => {}
+                () = self.changed.notified() => {}
+            }
+        }
+        self.inner.borrow_mut().engine.disarm_wake()
+    }
+}
+
+impl<E: Engine> Inner<E> {
+    /// Turns the engine until the slice is over or nothing more happens; returns whether anything did.
+    fn slice(&mut self, clock: Clock) -> io::Result<bool> {
+        let mut now = clock.now();
+        let end = now.after(SLICE);
+        let mut busy = false;
+        self.service(now)?;
+        while now < end {
+            let until = self.next_deadline().map_or(end, |deadline| deadline.min(end));
+            let happened = self.engine.turn(until.since(now), &mut self.links)?;
+            now = clock.now();
+            self.service(now)?;
+            busy |= happened;
+            if !happened && now < until {
+                // A signal: the task that waits for it comes first.
+                return Ok(true);
+            }
+        }
+        Ok(busy)
+    }
+
+    fn service(&mut self, now: Moment) -> io::Result<()> {
+        if self.bus_retry.is_some_and(|at| at <= now) {
+            self.bus_retry = None;
+            self.links.check_bus(&mut self.engine);
+        }
+        let all = self.deadline.is_some_and(|deadline| deadline <= now);
+        if self.links.service(&mut self.engine, now, all)? || all {
+            self.deadline = self.links.deadline();
+        }
+        if self.links.take_lacks_bus() {
+            self.bus_retry.get_or_insert(now.after(BUS_RETRY));
+        }
+        Ok(())
+    }
+
+    fn next_deadline(&self) -> Option<Moment> {
+        [self.deadline, self.bus_retry].into_iter().flatten().min()
+    }
+}

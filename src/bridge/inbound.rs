@@ -1,0 +1,147 @@
+//! Peer to bus: frames wait, not for long, until the bus takes them.
+
+use std::io;
+use std::time::Duration;
+
+use super::transmit_queue::TransmitQueue;
+use crate::engine::{BusId, Engine};
+use crate::frame::Frame;
+use crate::moment::Moment;
+use crate::session::InboundQueue;
+
+/// How long to wait before another attempt at a full transmit queue that others share (`ENOBUFS`; polling does not
+/// help there): twice the time of a frame on a 500 kbit/s bus.
+const RETRY: Duration = Duration::from_micros(500);
+
+/// What the receiving half of a link counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct InboundCounters {
+    /// Frames that the bus accepted.
+    pub accepted: u64,
+    /// Frames that waited too long, or were pushed out by newer ones.
+    pub stale: u64,
+    /// Frames that the bus refused.
+    pub refused: u64,
+    /// How often the transmit queue was full.
+    pub waits: u64,
+}
+
+/// What the frames at the front wait for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Waiting {
+    Nothing,
+    /// The socket says when it has room.
+    Writable,
+    /// The device's queue is full, and nobody says when it is not.
+    Until(Moment),
+    /// The socket is useless until the bus was opened anew.
+    Reopened,
+}
+
+/// The receiving half of a link.
+#[derive(Debug)]
+pub struct Inbound {
+    /// Frames that wait for the bus.
+    pub queue: TransmitQueue,
+    waiting: Waiting,
+    counters: InboundCounters,
+}
+
+impl Inbound {
+    pub fn new() -> Self {
+        Self { queue: TransmitQueue::new(), waiting: Waiting::Reopened, counters: InboundCounters::default() }
+    }
+
+    /// The counts so far.
+    pub fn counters(&self) -> InboundCounters {
+        self.counters
+    }
+
+    /// The bus was opened, or has room again.
+    pub fn retry(&mut self) {
+        self.waiting = Waiting::Nothing;
+    }
+
+    /// The bus is closed.
+    pub fn lose_bus(&mut self) {
+        self.waiting = Waiting::Reopened;
+    }
+
+    /// When [`Inbound::flush`] must be called next, even if nothing happens.
+    pub fn deadline(&self) -> Option<Moment> {
+        let stale_at = self.queue.deadline()?;
+        match self.waiting {
+            Waiting::Until(retry_at) => Some(stale_at.min(retry_at)),
+            _ => Some(stale_at),
+        }
+    }
+
+    /// Writes what waits, in order, as far as the bus takes it; `accepted` sees what it took.
+    ///
+    /// # Errors
+    /// The engine cannot watch the socket.
+    pub fn flush<E: Engine>(
+        &mut self,
+        engine: &mut E,
+        bus: Option<BusId>,
+        now: Moment,
+        mut accepted: impl FnMut(&[Frame]),
+    ) -> io::Result<()> {
+        self.counters.stale += self.queue.discard_stale(now) as u64;
+        if matches!(self.waiting, Waiting::Until(retry_at) if retry_at <= now) {
+            self.waiting = Waiting::Nothing;
+        }
+        while let (Some(bus), Waiting::Nothing, false) = (bus, self.waiting, self.queue.is_empty()) {
+            let written = engine.write_bus(bus, self.queue.front());
+            accepted(&self.queue.front()[..written.accepted]);
+            self.counters.accepted += written.accepted as u64;
+            self.queue.remove(written.accepted);
+            if let Some(error) = written.stopped_by {
+                self.stopped(engine, bus, now, &error)?;
+            }
+        }
+        self.make_room();
+        Ok(())
+    }
+
+    fn stopped<E: Engine>(
+        &mut self,
+        engine: &mut E,
+        bus: BusId,
+        now: Moment,
+        error: &io::Error,
+    ) -> io::Result<()> {
+        match error.raw_os_error() {
+            Some(libc::EAGAIN) => {
+                self.counters.waits += 1;
+                self.waiting = Waiting::Writable;
+                engine.watch_bus_writable(bus)?;
+            }
+            Some(libc::ENOBUFS) => {
+                self.counters.waits += 1;
+                self.waiting = Waiting::Until(now.after(RETRY));
+            }
+            // A bus that is down takes nothing, and must not get it later.
+            Some(libc::ENETDOWN | libc::ENETUNREACH) => self.counters.refused += self.queue.clear() as u64,
+            // This socket will take nothing any more. A new one may, if it is opened before the frames are stale.
+            Some(
+                libc::ENODEV | libc::ENXIO | libc::EPIPE | libc::ECONNRESET | libc::ENOTCONN | libc::EBADF,
+            ) => self.waiting = Waiting::Reopened,
+            // This frame in particular: an FD frame for a classic interface, say.
+            _ => {
+                self.queue.remove(1);
+                self.counters.refused += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// When more has come than can wait, the older half goes: the newest command is the one that counts.
+    fn make_room(&mut self) {
+        if !self.queue.has_room() {
+            let older_half = self.queue.len() / 2;
+            self.queue.remove(older_half);
+            self.counters.stale += older_half as u64;
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The bridge: one process, one thread, one bus, any number of connections.
+//!
+//! ```text
+//!             host (tokio-uring, or tokio)
+//!   ┌──────────────┬──────────────┬───────────┬──────────┐
+//!   │ server or    │ signals,     │ link      │ recording│
+//!   │ client       │ summaries    │ watch     │ writer   │
+//!   └──────┬───────┴──────┬───────┴─────┬─────┴────▲─────┘
+//!          ▼ streams      ▼ counters    ▼          │ lines
+//!   ┌───────────────── data path ──────────────────┴─────┐
+//!   │ engine ◄── turn ──► links ── session, two halves   │
+//!   └────────────────────────────────────────────────────┘
+//! ```
+//!
+//! This is where clocks are read and log lines are written. It knows no protocol: a link asks its session.
+
+mod backoff;
+mod bus_socket;
+mod client;
+mod clock;
+mod data_path;
+mod host;
+mod inbound;
+mod link;
+mod links;
+mod outbound;
+mod report;
+mod server;
+mod tcp;
+mod transmit_queue;
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use self::bus_socket::BusSocket;
+use self::client::Target;
+use self::clock::Clock;
+use self::data_path::DataPath;
+use self::host::Host;
+use self::links::Links;
+use crate::bus::watch::LinkWatch;
+use crate::bus::{self, BusError, BusKind, BusOptions};
+use crate::config::{BridgeConfig, Side};
+use crate::engine::Engine;
+use crate::engine::epoll::EpollEngine;
+use crate::engine::uring::UringEngine;
+use crate::record::{Backend, RecordError, Recording};
+use crate::session::{Keepalive, Role, SessionConfig};
+
+/// How long an orderly end may take: the links' own time-out, and a little for what they wait in.
+const STOP_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// Why a bridge cannot start, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum BridgeError {
+    /// The bus.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The recording.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The address to listen on.
+    #[error("cannot listen on {address}: {}", listen_advice(.source))]
+    Listen {
+        /// What was asked for.
+        address: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// io_uring was demanded.
+    #[error("--engine uring: {}; leave the option out to use epoll", host::why(.0))]
+    NoUring(io::Error),
+    /// The process's own machinery.
+    #[error("cannot {operation}: {source}")]
+    System {
+        /// What was tried.
+        operation: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+fn system(operation: &'static str) -> impl FnOnce(io::Error) -> BridgeError {
+    move |source| BridgeError::System { operation, source }
+}
+
+fn listen_advice(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("{error}: is a canip_peer running already? Choose another --port")
+        }
+        io::ErrorKind::PermissionDenied => format!("{error}: ports below 1024 are the administrator's"),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("{error}: see the addresses of this host with: ip address")
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Runs a bridge until SIGINT or SIGTERM.
+///
+/// # Errors
+/// What keeps it from starting, for the user. Once it runs, nothing that peers, networks or buses do ends it.
+pub fn run(config: BridgeConfig, side: Side) -> Result<(), BridgeError> {
+    if let Some(rate) = config.bit_rate {
+        bus::bit_rate::set(&config.bus.name, rate.nominal, rate.data)?;
+    }
+    let host = Host::choose(config.engine)?;
+    let finished = match host {
+        Host::Uring => host.run(run_on::<UringEngine>(host, config, side)),
+        Host::Tokio => host.run(run_on::<EpollEngine>(host, config, side)),
+    };
+    // What peers sent shortly before the end is on its way through a bus that this process may host.
+    bus::software::stop_hosting();
+    finished.map_err(system("set up the runtime"))?
+}
+
+async fn run_on<E: Engine>(host: Host, config: BridgeConfig, side: Side) -> Result<(), BridgeError> {
+    let options = BusOptions {
+        receive_queue_bytes: config.receive_queue_bytes,
+        require_fd: config.require_fd,
+        kernel_filter: config.filter.kernel.clone(),
+        error_mask: config.filter.error_mask,
+    };
+    let bus = BusSocket::start(config.bus.clone(), options, Rc::clone(&config.filter))?;
+    let mut stop = Stop::listen().map_err(system("listen for signals"))?;
+    let recording = match &config.record {
+        Some(path) => Some(Recording::start(path, backend(host))?),
+        None => None,
+    };
+    let clock = Clock::start();
+    let session = SessionConfig { role: role(&side), protocol: config.protocol, offer: config.offer };
+    let links = Links::new(clock, bus, session, recording.as_ref().map(Recording::recorder));
+    let engine = E::new().map_err(system("set up the engine"))?;
+    let data_path = DataPath::new(engine, links, host, clock);
+    let keepalive = Keepalive::for_heartbeat(config.heartbeat);
+
+    let result = tokio::select! {
+        result = connections(&side, keepalive, &data_path) => result,
+        result = data_path.run() => result.map_err(system("move frames")),
+        () = report::summaries(config.stats_interval, &data_path) => Ok(()),
+        () = report::incidents(&data_path) => Ok(()),
+        () = watch_links(config.bus.kind, &data_path) => Ok(()),
+        name = stop.requested() => {
+            info!("{name}: closing connections");
+            Ok(())
+        }
+    };
+    close(&data_path, &mut stop).await;
+    report::total(&data_path);
+    if let Some(recording) = recording {
+        let summary = recording.finish().await;
+        info!("recorded {} frames, {} not", summary.recorded, summary.unrecorded);
+    }
+    result
+}
+
+/// Serves clients, or a server, for ever. A server's socket is closed when this is dropped.
+async fn connections<E: Engine>(
+    side: &Side,
+    keepalive: Option<Keepalive>,
+    data_path: &DataPath<E>,
+) -> Result<(), BridgeError> {
+    match side {
+        Side::Server { bind, port } => {
+            let asked = || match bind {
+                Some(address) => SocketAddr::new(*address, *port).to_string(),
+                None => format!("port {port}"),
+            };
+            let failed = |source| BridgeError::Listen { address: asked(), source };
+            let listener = tcp::listen(*bind, *port).map_err(failed)?;
+            info!("listening on {}", listener.local_addr().map_err(failed)?);
+            server::accept(&listener, keepalive, data_path).await;
+        }
+        Side::Client { host, port } => {
+            let target = Target { host: host.clone(), port: *port };
+            client::connect(&target, keepalive, data_path).await;
+        }
+    }
+    Ok(())
+}
+
+/// Ends all links in order, for a bounded time; a second signal ends the wait.
+async fn close<E: Engine>(data_path: &DataPath<E>, stop: &mut Stop) {
+    data_path.close_all();
+    let all_closed = async {
+        while data_path.link_count() > 0 {
+            data_path.link_closed().await;
+        }
+    };
+    tokio::select! {
+        () = all_closed => {}
+        result = data_path.run() => if let Err(error) = result {
+            error!("cannot move frames: {error}");
+        },
+        name = stop.requested() => warn!("{name} again: not waiting for {} connections", data_path.link_count()),
+        () = tokio::time::sleep(STOP_TIMEOUT) => {
+            warn!("{} connections did not close in time", data_path.link_count());
+        }
+    }
+}
+
+/// Looks at the interface whenever one changes.
+async fn watch_links<E: Engine>(kind: BusKind, data_path: &DataPath<E>) {
+    let watching = async {
+        let watch = LinkWatch::open()?;
+        let readiness = bus::watched(watch.descriptor().try_clone_to_owned()?)?;
+        loop {
+            readiness.readable().await?.clear_ready();
+            // What one call leaves behind must be taken too: readiness is told once.
+            while watch.drain()? {}
+            data_path.check_bus();
+        }
+    };
+    if kind == BusKind::SocketCan {
+        let Err(error): io::Result<std::convert::Infallible> = watching.await;
+        warn!("cannot watch for interface changes: {error}; an interface is found again when it is used");
+    }
+    std::future::pending::<()>().await;
+}
+
+fn role(side: &Side) -> Role {
+    match side {
+        Side::Server { .. } => Role::Server,
+        Side::Client { .. } => Role::Client,
+    }
+}
+
+fn backend(host: Host) -> Backend {
+    match host {
+        Host::Uring => Backend::Uring,
+        Host::Tokio => Backend::Blocking,
+    }
+}
+
+/// The two signals that end a bridge in order.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Comes back with the signal's name when one has arrived.
+    async fn requested(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}

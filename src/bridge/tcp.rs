@@ -1,0 +1,94 @@
+//! TCP sockets as a bridge wants them.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::session::Keepalive;
+
+/// Connections that may wait to be accepted: as many as there can be links, within what kernels allow by default.
+const BACKLOG: i32 = 512;
+
+/// Bytes that the kernel takes before they can be sent (`TCP_NOTSENT_LOWAT`): enough to keep a fast link busy between
+/// two turns, and little, because what waits there can no longer be dropped.
+const NOT_SENT_BYTES: u32 = 64 * 1024;
+
+/// How long one address of a server is given to answer. A LAN answers in a millisecond, a satellite within a second.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Listens on `bind`, or on every address, IPv4 and IPv6 (IPv4 alone where the host has no IPv6).
+///
+/// # Errors
+/// The kernel's: port taken, no rights, address not of this host.
+pub fn listen(bind: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
+    match bind {
+        Some(address) => listen_on(SocketAddr::new(address, port)),
+        None => match listen_on(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => {
+                listen_on(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
+            }
+            result => result,
+        },
+    }
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restarted server takes its port again at once.
+    socket.set_reuse_address(true)?;
+    if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Connects to one of a server's addresses.
+///
+/// # Errors
+/// The kernel's, or `TimedOut` after [`CONNECT_TIMEOUT`].
+pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+        Ok(result) => result,
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within 5 s")),
+    }
+}
+
+/// Sets a connection's options and takes it out of the runtime.
+///
+/// # Errors
+/// The kernel does not know an option; none of them is newer than Linux 3.12.
+pub fn into_descriptor(stream: TcpStream, keepalive: Option<Keepalive>) -> io::Result<OwnedFd> {
+    let socket = SockRef::from(&stream);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(NOT_SENT_BYTES)?;
+    if let Some(Keepalive { interval_s, probes, user_timeout_ms }) = keepalive {
+        let interval = Duration::from_secs(interval_s.into());
+        let settings = TcpKeepalive::new().with_time(interval).with_interval(interval).with_retries(probes);
+        socket.set_tcp_keepalive(&settings)?;
+        socket.set_tcp_user_timeout(Some(Duration::from_millis(user_timeout_ms.into())))?;
+    }
+    Ok(stream.into_std()?.into())
+}
+
+/// An address as people write it: an IPv4 client of a dual-stack server without its `::ffff:`.
+pub fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ipv4_clients_keep_their_name() {
+        assert_eq!(plain("[::ffff:192.0.2.1]:40000".parse().unwrap()).to_string(), "192.0.2.1:40000");
+        assert_eq!(plain("[2001:db8::1]:40000".parse().unwrap()).to_string(), "[2001:db8::1]:40000");
+    }
+}

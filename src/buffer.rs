@@ -1,0 +1,98 @@
+//! Memory that travels between protocol and engine: allocated once, filled in place, never grown.
+
+/// Bytes on their way to a stream: the protocol appends, an engine sends from the front.
+///
+/// ```text
+/// 0          sent          filled            capacity
+/// |  on the wire |  to send   |    vacant        |
+/// ```
+///
+/// Invariant: `sent <= filled <= capacity`.
+#[derive(Debug)]
+pub struct SendBuffer {
+    bytes: Box<[u8]>,
+    filled: usize,
+    sent: usize,
+}
+
+impl SendBuffer {
+    /// An empty buffer of `capacity` bytes. The pages are the kernel's zero page until they are written to.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { bytes: vec![0; capacity].into_boxed_slice(), filled: 0, sent: 0 }
+    }
+
+    /// The room behind what is filled; write there, then [`SendBuffer::advance`].
+    pub fn vacant(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.filled..]
+    }
+
+    /// Declares `count` vacant bytes filled.
+    ///
+    /// # Panics
+    /// If there are fewer vacant bytes: a bug of the caller.
+    pub fn advance(&mut self, count: usize) {
+        assert!(count <= self.bytes.len() - self.filled, "advanced beyond the buffer");
+        self.filled += count;
+    }
+
+    /// Copies `bytes` behind what is filled; `false`, and nothing changed, if they do not fit.
+    #[must_use]
+    pub fn append(&mut self, bytes: &[u8]) -> bool {
+        let Some(room) = self.vacant().get_mut(..bytes.len()) else { return false };
+        room.copy_from_slice(bytes);
+        self.advance(bytes.len());
+        true
+    }
+
+    /// What is filled and not yet sent.
+    pub fn unsent(&self) -> &[u8] {
+        &self.bytes[self.sent..self.filled]
+    }
+
+    /// Declares `count` bytes at the front sent.
+    ///
+    /// # Panics
+    /// If fewer bytes were unsent: a bug of the caller.
+    pub fn consume(&mut self, count: usize) {
+        assert!(count <= self.filled - self.sent, "sent more than was filled");
+        self.sent += count;
+    }
+
+    /// Whether nothing is left to send.
+    pub fn is_sent(&self) -> bool {
+        self.sent == self.filled
+    }
+
+    /// Forgets the content and starts at the front again.
+    pub fn clear(&mut self) {
+        self.filled = 0;
+        self.sent = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fills_at_the_back_and_sends_from_the_front() {
+        let mut buffer = SendBuffer::with_capacity(8);
+        assert!(buffer.append(b"abcde"));
+        buffer.consume(2);
+        assert_eq!(buffer.unsent(), b"cde");
+        buffer.vacant()[..3].copy_from_slice(b"fgh");
+        buffer.advance(3);
+        assert_eq!(buffer.unsent(), b"cdefgh");
+        assert!(!buffer.append(b"i"), "a full buffer takes nothing");
+        buffer.consume(6);
+        assert!(buffer.is_sent());
+        buffer.clear();
+        assert_eq!(buffer.vacant().len(), 8);
+    }
+
+    #[test]
+    #[should_panic(expected = "sent more than was filled")]
+    fn sending_what_is_not_there_is_a_bug() {
+        SendBuffer::with_capacity(8).consume(1);
+    }
+}

@@ -1,0 +1,268 @@
+//! The options of `server` and `client`.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::Failure;
+use super::bus_argument::CanInterface;
+use super::logging::LogLevel;
+use crate::bus::{BusAddress, BusKind};
+use crate::config::{BitRate, BridgeConfig, EngineChoice, Side};
+use crate::frame::filter::{FilterSet, Rule, parse_candump, parse_tool_list};
+use crate::session::Protocol;
+use crate::wire::greeting::Features;
+
+/// The port that the Python tool uses.
+const DEFAULT_PORT: u16 = 3333;
+
+/// Asked of the kernel for each CAN socket. A queued frame takes about 800 bytes of it, so this holds 10,000 frames:
+/// more than two seconds of a saturated 500 kbit/s bus.
+const DEFAULT_RECEIVE_QUEUE_BYTES: usize = 8 << 20;
+
+/// Options of the listening side.
+#[derive(Args, Debug)]
+pub struct ServerArgs {
+    /// Address to listen on [default: every address, IPv4 and IPv6]
+    #[arg(long, value_name = "ADDR")]
+    bind: Option<IpAddr>,
+    /// TCP port to listen on; 0 takes a free one and says which
+    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT)]
+    port: u16,
+    #[command(flatten)]
+    pub link: LinkArgs,
+}
+
+impl ServerArgs {
+    /// Where to listen.
+    pub fn side(&self) -> Side {
+        Side::Server { bind: self.bind, port: self.port }
+    }
+}
+
+/// Options of the connecting side.
+#[derive(Args, Debug)]
+pub struct ClientArgs {
+    /// Name or address of the server
+    #[arg(long, value_name = "HOST", value_parser = parse_host)]
+    host: String,
+    /// TCP port of the server
+    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    #[command(flatten)]
+    pub link: LinkArgs,
+}
+
+impl ClientArgs {
+    /// Where to connect.
+    pub fn side(&self) -> Side {
+        Side::Client { host: self.host.clone(), port: self.port }
+    }
+}
+
+/// What both sides have in common.
+#[derive(Args, Debug)]
+pub struct LinkArgs {
+    #[command(flatten)]
+    bus: BusArgs,
+    /// Seconds between signs of life; a peer that gives none for three of them is dead; 0 for never
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_seconds)]
+    heartbeat: Duration,
+    /// Do not offer sequence numbers
+    #[arg(long)]
+    no_seq: bool,
+    /// Offer to send the time of every frame
+    #[arg(long)]
+    timestamp: bool,
+    /// Which version of the protocol to speak
+    #[arg(long, value_name = "VERSION", value_enum, default_value_t)]
+    protocol: ProtocolArg,
+    /// How much to say on standard error
+    #[arg(long, value_name = "LEVEL", value_enum, ignore_case = true, default_value_t)]
+    pub log_level: LogLevel,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Keep every frame that crosses, both ways, in candump's log format
+    #[arg(long, value_name = "FILE.log")]
+    record: Option<PathBuf>,
+    /// Seconds between summary lines; 0 for none
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
+    stats_interval: Duration,
+    /// What moves the frames
+    #[arg(long, value_name = "ENGINE", value_enum, default_value_t)]
+    engine: EngineArg,
+}
+
+/// The bus of this side.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "CAN bus")]
+struct BusArgs {
+    /// Interface (can0, vcan0), or name of a software bus (bus0, bus0@500000)
+    #[arg(long, value_name = "IFACE")]
+    can: String,
+    /// Kind of bus
+    #[arg(long, value_name = "KIND", value_enum, default_value = "socketcan")]
+    can_interface: CanInterface,
+    /// Refuse an interface that cannot carry CAN FD frames
+    #[arg(long)]
+    can_fd: bool,
+    /// Set the interface to this bit rate first, bit/s (as root)
+    #[arg(long, value_name = "RATE", value_parser = clap::value_parser!(u32).range(1..))]
+    can_bitrate: Option<u32>,
+    /// Bit rate of the data part of CAN FD frames, bit/s
+    #[arg(long, value_name = "RATE", requires = "can_bitrate", value_parser = clap::value_parser!(u32).range(1..))]
+    data_bitrate: Option<u32>,
+    /// Bytes of receive queue to ask the kernel for
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_RECEIVE_QUEUE_BYTES)]
+    rcvbuf: usize,
+}
+
+/// Which frames of the bus go to the peer.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Filters (which frames of the bus go to the peer)")]
+struct FilterArgs {
+    /// File of identifiers that pass: 0x123, 0x100-0x1FF, 0x700/0x7F0, 0x18DAF110x; # comments
+    #[arg(long, value_name = "FILE")]
+    pass_filter: Vec<PathBuf>,
+    /// File of identifiers that do not pass, in the same form
+    #[arg(long, value_name = "FILE")]
+    block_filter: Vec<PathBuf>,
+    /// What passes, as for candump: 123:7FF, 400~7F0, #FFFFFFFF, j
+    #[arg(long, value_name = "EXPR")]
+    filter: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum ProtocolArg {
+    /// As a client 4.1; as a server whatever the client speaks
+    #[default]
+    Auto,
+    /// No greeting, no sequence numbers
+    #[value(name = "4.0")]
+    V40,
+    /// A greeting is required
+    #[value(name = "4.1")]
+    V41,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum EngineArg {
+    /// io_uring where it is allowed, else epoll
+    #[default]
+    Auto,
+    /// io_uring, or an error
+    Uring,
+    /// epoll
+    Epoll,
+}
+
+impl LinkArgs {
+    /// The options as validated configuration. Reads the filter files.
+    pub fn to_config(&self) -> Result<BridgeConfig, Failure> {
+        let bus = BusAddress::parse(self.bus.can_interface.into(), &self.bus.can)
+            .map_err(|error| Failure::Usage(error.to_string()))?;
+        Ok(BridgeConfig {
+            bit_rate: self.bit_rate(bus.kind)?,
+            bus,
+            require_fd: self.bus.can_fd,
+            receive_queue_bytes: self.bus.rcvbuf,
+            filter: Rc::new(self.filter.compile()?),
+            protocol: match self.protocol {
+                ProtocolArg::Auto => Protocol::Auto,
+                ProtocolArg::V40 => Protocol::V40,
+                ProtocolArg::V41 => Protocol::V41,
+            },
+            offer: Features { sequence: !self.no_seq, time: self.timestamp },
+            heartbeat: self.heartbeat,
+            stats_interval: self.stats_interval,
+            record: self.record.clone(),
+            engine: match self.engine {
+                EngineArg::Auto => EngineChoice::Auto,
+                EngineArg::Uring => EngineChoice::Uring,
+                EngineArg::Epoll => EngineChoice::Epoll,
+            },
+        })
+    }
+
+    fn bit_rate(&self, kind: BusKind) -> Result<Option<BitRate>, Failure> {
+        let rate = self.bus.can_bitrate.map(|nominal| BitRate { nominal, data: self.bus.data_bitrate });
+        match (kind, rate) {
+            (BusKind::Software, Some(rate)) => Err(Failure::Usage(format!(
+                "--can-bitrate sets the rate of a kernel interface; a software bus is paced by its name: --can {}@{}",
+                self.bus.can, rate.nominal
+            ))),
+            _ => Ok(rate),
+        }
+    }
+}
+
+impl FilterArgs {
+    fn compile(&self) -> Result<crate::frame::filter::Filter, Failure> {
+        let usage = |error: crate::frame::filter::FilterError| Failure::Usage(error.to_string());
+        let expressions: Result<_, _> = self.filter.iter().map(|text| parse_candump(text)).collect();
+        let set = FilterSet {
+            pass: read_rules(&self.pass_filter)?,
+            block: read_rules(&self.block_filter)?,
+            expressions: expressions.map_err(usage)?,
+        };
+        set.compile().map_err(usage)
+    }
+}
+
+fn read_rules(files: &[PathBuf]) -> Result<Vec<Rule>, Failure> {
+    let mut rules = Vec::new();
+    for file in files {
+        rules.extend(read_rule_file(file)?);
+    }
+    Ok(rules)
+}
+
+fn read_rule_file(file: &Path) -> Result<Vec<Rule>, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::Usage(format!("cannot read filter file {}: {error}", file.display())))?;
+    let rules = parse_tool_list(&text, &file.display().to_string())
+        .map_err(|error| Failure::Usage(error.to_string()))?;
+    if rules.is_empty() {
+        return Err(Failure::Usage(format!("filter file {} names no identifier", file.display())));
+    }
+    Ok(rules)
+}
+
+/// A host as people type it: an IPv6 address may stand in brackets.
+fn parse_host(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    if bare.is_empty() { Err("give a name or an address".to_owned()) } else { Ok(bare.to_owned()) }
+}
+
+/// A time in seconds, with a fraction if need be; a day at most.
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    const LONGEST: f64 = 86_400.0;
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=LONGEST).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("give seconds, 0 to 86400, for example 2 or 0.5".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_read_with_fractions() {
+        assert_eq!(parse_seconds("2"), Ok(Duration::from_secs(2)));
+        assert_eq!(parse_seconds("0.5"), Ok(Duration::from_millis(500)));
+        for wrong in ["-1", "NaN", "two", "", "1e9"] {
+            assert!(parse_seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn hosts_may_stand_in_brackets() {
+        assert_eq!(parse_host("[::1]"), Ok("::1".to_owned()));
+        assert_eq!(parse_host("pi.local"), Ok("pi.local".to_owned()));
+        assert!(parse_host("").is_err());
+    }
+}

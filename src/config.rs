@@ -1,0 +1,78 @@
+//! What a bridge is told to do: plain data, validated, with no trace of the command line that it came from.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::bus::BusAddress;
+use crate::frame::filter::Filter;
+use crate::session::Protocol;
+use crate::wire::greeting::Features;
+
+/// Which engine runs the data path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum EngineChoice {
+    /// io_uring where it is allowed, else epoll.
+    #[default]
+    Auto,
+    /// io_uring, or an error.
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+/// What server and client have in common.
+#[derive(Clone, Debug)]
+pub struct BridgeConfig {
+    /// The bus at this end.
+    pub bus: BusAddress,
+    /// Bit rates to set before the bus is opened.
+    pub bit_rate: Option<BitRate>,
+    /// The bus must be able to carry FD frames.
+    pub require_fd: bool,
+    /// Bytes of CAN receive queue to ask for.
+    pub receive_queue_bytes: usize,
+    /// Which frames of the bus go to the peer.
+    pub filter: Rc<Filter>,
+    /// Which versions of the protocol are spoken.
+    pub protocol: Protocol,
+    /// What is offered to the peer.
+    pub offer: Features,
+    /// How often a silent peer is asked for a sign of life; zero for never.
+    pub heartbeat: Duration,
+    /// How often the summary line is printed; zero for never.
+    pub stats_interval: Duration,
+    /// Where every frame that crosses is recorded.
+    pub record: Option<PathBuf>,
+    /// Which engine runs the data path.
+    pub engine: EngineChoice,
+}
+
+/// Bit rates of a CAN interface, bits per second.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BitRate {
+    /// Of classic frames, and of an FD frame's arbitration.
+    pub nominal: u32,
+    /// Of an FD frame's data.
+    pub data: Option<u32>,
+}
+
+/// Which end of the connection a bridge is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// Listens.
+    Server {
+        /// The address to listen on; `None` for every address, IPv4 and IPv6.
+        bind: Option<IpAddr>,
+        /// The TCP port; 0 lets the kernel choose one.
+        port: u16,
+    },
+    /// Connects, again and again.
+    Client {
+        /// Name or address of the server.
+        host: String,
+        /// The server's TCP port.
+        port: u16,
+    },
+}

@@ -1,0 +1,303 @@
+//! The engine for hosts and containers that forbid io_uring: epoll, `recvmmsg`, `recv`, `send`.
+//!
+//! Everything is level-triggered and non-blocking: what one turn leaves behind, the next one finds.
+
+mod batch;
+mod poller;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use self::batch::PacketBatch;
+use self::poller::{Interest, Poller, Ready};
+use super::slots::{Key, Slots};
+use super::socket::{receive, send_some, shutdown_write};
+use super::{
+    BusId, Consumed, Engine, Handler, STREAM_RECEIVE_BYTES, Sending, StreamId, Token, Written, bus_write,
+    closed,
+};
+use crate::buffer::SendBuffer;
+use crate::frame::Frame;
+
+/// An engine on one epoll instance.
+pub struct EpollEngine {
+    poller: Poller,
+    packets: PacketBatch,
+    entries: Slots<Entry>,
+    /// Streams whose rest is to be shown in the next turn.
+    resumed: Vec<Key>,
+}
+
+enum Entry {
+    Bus(Bus),
+    Stream(Stream),
+}
+
+struct Bus {
+    descriptor: OwnedFd,
+    token: Token,
+    interest: Interest,
+}
+
+struct Stream {
+    descriptor: OwnedFd,
+    token: Token,
+    interest: Interest,
+    received: Box<[u8]>,
+    /// `received[..filled]` has not been consumed.
+    filled: usize,
+    sending: Option<SendBuffer>,
+}
+
+impl EpollEngine {
+    fn bus(&mut self, bus: BusId) -> Option<&mut Bus> {
+        match self.entries.find_mut(bus.0) {
+            Some(Entry::Bus(bus)) => Some(bus),
+            _ => None,
+        }
+    }
+
+    fn stream(&mut self, stream: StreamId) -> Option<&mut Stream> {
+        match self.entries.find_mut(stream.0) {
+            Some(Entry::Stream(stream)) => Some(stream),
+            _ => None,
+        }
+    }
+
+    fn open(&mut self, entry: Entry) -> io::Result<Key> {
+        let key = self.entries.insert(entry);
+        let Some(
+            Entry::Bus(Bus { descriptor, interest, .. }) | Entry::Stream(Stream { descriptor, interest, .. }),
+        ) = self.entries.find(key)
+        else {
+            unreachable!("inserted above");
+        };
+        let watched = self.poller.watch(descriptor.as_fd(), key, *interest);
+        if let Err(error) = watched {
+            self.entries.remove(key);
+            return Err(error);
+        }
+        Ok(key)
+    }
+
+    fn set_interest(&mut self, key: Key, change: impl FnOnce(&mut Interest)) -> io::Result<()> {
+        let Some(
+            Entry::Bus(Bus { descriptor, interest, .. }) | Entry::Stream(Stream { descriptor, interest, .. }),
+        ) = self.entries.find_mut(key)
+        else {
+            return Err(closed());
+        };
+        let before = *interest;
+        change(interest);
+        if *interest == before {
+            Ok(())
+        } else {
+            self.poller.change(descriptor.as_fd(), key, before, *interest)
+        }
+    }
+
+    fn serve(&mut self, ready: Ready, handler: &mut impl Handler) -> io::Result<()> {
+        match self.entries.find(ready.key) {
+            Some(Entry::Bus(_)) => self.serve_bus(ready, handler),
+            Some(Entry::Stream(_)) => self.serve_stream(ready, handler),
+            // Closed earlier in this turn.
+            None => Ok(()),
+        }
+    }
+
+    fn serve_bus(&mut self, ready: Ready, handler: &mut impl Handler) -> io::Result<()> {
+        let Some(Entry::Bus(bus)) = self.entries.find_mut(ready.key) else { return Ok(()) };
+        let token = bus.token;
+        if ready.writable && bus.interest.writable {
+            self.set_interest(ready.key, |interest| interest.writable = false)?;
+            handler.bus_writable(token);
+        }
+        if !ready.readable {
+            return Ok(());
+        }
+        let Some(Entry::Bus(bus)) = self.entries.find_mut(ready.key) else { return Ok(()) };
+        match self
+            .packets
+            .receive(bus.descriptor.as_fd(), |packet, info| handler.bus_packet(token, packet, info))
+        {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => {
+                self.set_interest(ready.key, |interest| interest.readable = false)?;
+                handler.bus_stopped(token, error);
+                Ok(())
+            }
+        }
+    }
+
+    fn serve_stream(&mut self, ready: Ready, handler: &mut impl Handler) -> io::Result<()> {
+        let Some(Entry::Stream(stream)) = self.entries.find_mut(ready.key) else { return Ok(()) };
+        if ready.writable && stream.sending.is_some() {
+            self.continue_sending(ready.key, handler)?;
+        }
+        if !ready.readable {
+            return Ok(());
+        }
+        let Some(Entry::Stream(stream)) = self.entries.find_mut(ready.key) else { return Ok(()) };
+        if !stream.interest.readable {
+            return Ok(());
+        }
+        match receive(stream.descriptor.as_fd(), &mut stream.received[stream.filled..]) {
+            Ok(0) => self.end_stream(ready.key, None, handler),
+            Ok(count) => {
+                stream.filled += count;
+                self.show(ready.key, handler)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => self.end_stream(ready.key, Some(error), handler),
+        }
+    }
+
+    fn end_stream(
+        &mut self,
+        key: Key,
+        error: Option<io::Error>,
+        handler: &mut impl Handler,
+    ) -> io::Result<()> {
+        self.set_interest(key, |interest| interest.readable = false)?;
+        if let Some(Entry::Stream(stream)) = self.entries.find(key) {
+            handler.stream_ended(stream.token, stream.filled, error);
+        }
+        Ok(())
+    }
+
+    /// Shows a stream's unconsumed bytes, and keeps what is left at the front of its buffer.
+    fn show(&mut self, key: Key, handler: &mut impl Handler) -> io::Result<()> {
+        let Some(Entry::Stream(stream)) = self.entries.find_mut(key) else { return Ok(()) };
+        let Consumed { bytes, pause } = handler.stream_bytes(stream.token, &stream.received[..stream.filled]);
+        stream.received.copy_within(bytes..stream.filled, 0);
+        stream.filled -= bytes;
+        // A full buffer of which nothing is wanted would never be read on.
+        let stuck = stream.filled == stream.received.len();
+        self.set_interest(key, |interest| interest.readable = !pause && !stuck)
+    }
+
+    fn continue_sending(&mut self, key: Key, handler: &mut impl Handler) -> io::Result<()> {
+        let Some(Entry::Stream(stream)) = self.entries.find_mut(key) else { return Ok(()) };
+        let Some(mut buffer) = stream.sending.take() else { return Ok(()) };
+        let result = match send_some(stream.descriptor.as_fd(), &mut buffer) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                stream.sending = Some(buffer);
+                return Ok(());
+            }
+            Err(error) => Err(error),
+        };
+        let token = stream.token;
+        self.set_interest(key, |interest| interest.writable = false)?;
+        handler.stream_sent(token, buffer, result);
+        Ok(())
+    }
+}
+
+impl Engine for EpollEngine {
+    const NAME: &'static str = "epoll";
+
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            poller: Poller::new()?,
+            packets: PacketBatch::new(),
+            entries: Slots::new(),
+            resumed: Vec::new(),
+        })
+    }
+
+    fn open_bus(&mut self, token: Token, descriptor: OwnedFd) -> io::Result<BusId> {
+        self.open(Entry::Bus(Bus { descriptor, token, interest: Interest::READABLE })).map(BusId)
+    }
+
+    fn bus_descriptor(&self, bus: BusId) -> Option<BorrowedFd<'_>> {
+        match self.entries.find(bus.0) {
+            Some(Entry::Bus(bus)) => Some(bus.descriptor.as_fd()),
+            _ => None,
+        }
+    }
+
+    fn resume_bus(&mut self, bus: BusId) -> io::Result<()> {
+        self.set_interest(bus.0, |interest| interest.readable = true)
+    }
+
+    fn write_bus(&mut self, bus: BusId, frames: &[Frame]) -> Written {
+        match self.bus(bus) {
+            Some(bus) => bus_write::write(bus.descriptor.as_fd(), frames),
+            None => Written { accepted: 0, stopped_by: Some(closed()) },
+        }
+    }
+
+    fn watch_bus_writable(&mut self, bus: BusId) -> io::Result<()> {
+        self.set_interest(bus.0, |interest| interest.writable = true)
+    }
+
+    fn close_bus(&mut self, bus: BusId) {
+        // Closing the only descriptor of a socket takes it out of the epoll set.
+        self.entries.remove(bus.0);
+    }
+
+    fn open_stream(&mut self, token: Token, descriptor: OwnedFd) -> io::Result<StreamId> {
+        let received = vec![0; STREAM_RECEIVE_BYTES].into_boxed_slice();
+        let interest = Interest::READABLE;
+        self.open(Entry::Stream(Stream { descriptor, token, interest, received, filled: 0, sending: None }))
+            .map(StreamId)
+    }
+
+    fn resume_stream(&mut self, stream: StreamId) {
+        self.resumed.push(stream.0);
+    }
+
+    fn send(&mut self, stream: StreamId, mut buffer: SendBuffer) -> Sending {
+        let Some(entry) = self.stream(stream) else { return Sending::Failed(closed()) };
+        assert!(entry.sending.is_none(), "one buffer in flight at a time");
+        match send_some(entry.descriptor.as_fd(), &mut buffer) {
+            Ok(()) => Sending::Done(buffer),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                entry.sending = Some(buffer);
+                match self.set_interest(stream.0, |interest| interest.writable = true) {
+                    Ok(()) => Sending::InFlight,
+                    Err(error) => Sending::Failed(error),
+                }
+            }
+            Err(error) => Sending::Failed(error),
+        }
+    }
+
+    fn finish_stream(&mut self, stream: StreamId) -> io::Result<()> {
+        shutdown_write(self.stream(stream).ok_or_else(closed)?.descriptor.as_fd())
+    }
+
+    fn close_stream(&mut self, stream: StreamId) {
+        self.entries.remove(stream.0);
+    }
+
+    fn turn(&mut self, wait: Duration, handler: &mut impl Handler) -> io::Result<bool> {
+        let mut happened = false;
+        let mut wait = wait;
+        while let Some(key) = self.resumed.pop() {
+            happened = true;
+            wait = Duration::ZERO;
+            self.show(key, handler)?;
+        }
+        let count = self.poller.wait(wait)?;
+        for index in 0..count {
+            self.serve(self.poller.ready(index), handler)?;
+        }
+        Ok(happened || count > 0)
+    }
+
+    fn wake_descriptor(&self) -> BorrowedFd<'_> {
+        self.poller.as_fd()
+    }
+
+    fn arm_wake(&mut self) -> io::Result<bool> {
+        Ok(self.resumed.is_empty() && self.poller.wait(Duration::ZERO)? == 0)
+    }
+
+    fn disarm_wake(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,193 @@
+//! Moves buffers between descriptors and memory that was allocated when they were opened.
+//!
+//! Two kinds of descriptor: *buses*, packet sockets that give and take one kernel image at a time, and *streams*,
+//! connected byte streams. What the bytes mean is not known here: no protocol, no session, no frame but its size.
+//!
+//! There are two engines behind [`Engine`]: [`uring::UringEngine`] on a ring of its own, and
+//! [`epoll::EpollEngine`] where io_uring is forbidden. Both belong to one thread, which calls [`Engine::turn`]
+//! again and again; everything that happened comes back through a [`Handler`] during the turn.
+
+mod bus_write;
+mod control;
+pub mod epoll;
+mod slots;
+mod socket;
+pub mod uring;
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use crate::buffer::SendBuffer;
+use crate::frame::Frame;
+use crate::moment::WallTime;
+
+pub use slots::Key;
+
+/// Bytes that a stream can hold which its handler has not consumed: the most that one turn gives it. Two thousand
+/// frames of the longest version 4 layout, and well above the 1 KiB that an unfinished greeting may take.
+pub const STREAM_RECEIVE_BYTES: usize = 64 * 1024;
+
+/// The caller's own number for a descriptor, given back with everything that concerns it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Token(pub usize);
+
+/// An open bus of an engine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BusId(Key);
+
+/// An open stream of an engine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StreamId(Key);
+
+/// What the kernel says beside a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PacketInfo {
+    /// When the kernel received it (`SO_TIMESTAMPNS`), where the socket tells.
+    pub received_at: Option<WallTime>,
+    /// How many packets the socket's receive queue has had to drop so far (`SO_RXQ_OVFL`; wraps at 2^32), where
+    /// the socket tells.
+    pub dropped_total: Option<u32>,
+}
+
+/// How far a handler came with a stream's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Consumed {
+    /// Bytes that need not be shown again.
+    pub bytes: usize,
+    /// Receive no more until [`Engine::resume_stream`], which shows the rest again.
+    pub pause: bool,
+}
+
+/// What became of an attempt to write frames to a bus.
+#[derive(Debug)]
+pub struct Written {
+    /// How many, from the front, the kernel took.
+    pub accepted: usize,
+    /// Why it took no more, if it did not take all.
+    pub stopped_by: Option<io::Error>,
+}
+
+/// What became of a buffer handed to [`Engine::send`].
+#[derive(Debug)]
+pub enum Sending {
+    /// All of it is in the kernel's hands already.
+    Done(SendBuffer),
+    /// The engine keeps it until [`Handler::stream_sent`].
+    InFlight,
+    /// The stream is broken.
+    Failed(io::Error),
+}
+
+/// Takes what happened during a turn.
+pub trait Handler {
+    /// A packet arrived on a bus, in the order in which the kernel queued them.
+    fn bus_packet(&mut self, token: Token, packet: &[u8], info: PacketInfo);
+
+    /// A bus receives no more: `UnexpectedEof` where its far end closed, else the socket's error (`ENETDOWN`,
+    /// `ENODEV`). [`Engine::resume_bus`] tries again.
+    fn bus_stopped(&mut self, token: Token, error: io::Error);
+
+    /// A bus watched with [`Engine::watch_bus_writable`] may take frames again.
+    fn bus_writable(&mut self, token: Token);
+
+    /// All bytes of a stream that were not consumed yet, oldest first.
+    fn stream_bytes(&mut self, token: Token, bytes: &[u8]) -> Consumed;
+
+    /// A stream receives no more: closed by the peer (`None`) or broken, with `unconsumed` bytes left over.
+    fn stream_ended(&mut self, token: Token, unconsumed: usize, error: Option<io::Error>);
+
+    /// A buffer given to [`Engine::send`] comes back, sent or not.
+    fn stream_sent(&mut self, token: Token, buffer: SendBuffer, result: io::Result<()>);
+}
+
+/// One way of doing it. All descriptors handed over must be non-blocking.
+pub trait Engine: Sized {
+    /// The engine's name in logs and reports.
+    const NAME: &'static str;
+
+    /// Sets up the engine; fails where the kernel does not offer what it needs.
+    ///
+    /// # Errors
+    /// `EPERM` and `ENOSYS` where io_uring is forbidden or missing.
+    fn new() -> io::Result<Self>;
+
+    /// Starts to receive from a packet socket.
+    ///
+    /// # Errors
+    /// The kernel cannot watch the descriptor, or is out of memory.
+    fn open_bus(&mut self, token: Token, descriptor: OwnedFd) -> io::Result<BusId>;
+
+    /// The descriptor of a bus, to ask the kernel about it.
+    fn bus_descriptor(&self, bus: BusId) -> Option<BorrowedFd<'_>>;
+
+    /// Receives again after [`Handler::bus_stopped`].
+    ///
+    /// # Errors
+    /// As [`Engine::open_bus`].
+    fn resume_bus(&mut self, bus: BusId) -> io::Result<()>;
+
+    /// Writes frames, in order, as many as the kernel takes at once; never waits.
+    fn write_bus(&mut self, bus: BusId, frames: &[Frame]) -> Written;
+
+    /// Calls [`Handler::bus_writable`] once, when the socket has room.
+    ///
+    /// # Errors
+    /// As [`Engine::open_bus`].
+    fn watch_bus_writable(&mut self, bus: BusId) -> io::Result<()>;
+
+    /// Closes a bus. Nothing is heard of it again.
+    fn close_bus(&mut self, bus: BusId);
+
+    /// Starts to receive from a stream.
+    ///
+    /// # Errors
+    /// As [`Engine::open_bus`].
+    fn open_stream(&mut self, token: Token, descriptor: OwnedFd) -> io::Result<StreamId>;
+
+    /// Shows the rest of a paused stream's bytes in the next turn, then receives on.
+    fn resume_stream(&mut self, stream: StreamId);
+
+    /// Sends a buffer's unsent bytes. One buffer of a stream can be in flight at a time.
+    fn send(&mut self, stream: StreamId, buffer: SendBuffer) -> Sending;
+
+    /// Tells the peer that nothing more will be sent. Call with nothing in flight.
+    ///
+    /// # Errors
+    /// The stream is broken.
+    fn finish_stream(&mut self, stream: StreamId) -> io::Result<()>;
+
+    /// Closes a stream. Nothing is heard of it again; a buffer in flight is dropped when the kernel lets go of it.
+    fn close_stream(&mut self, stream: StreamId);
+
+    /// Waits at most `wait` until something has happened, then reports everything that has. A signal ends the wait
+    /// early. Returns whether anything happened.
+    ///
+    /// # Errors
+    /// The engine itself is broken (no memory).
+    fn turn(&mut self, wait: Duration, handler: &mut impl Handler) -> io::Result<bool>;
+
+    /// Readable, once [`Engine::arm_wake`] has returned true, when the next turn will have something to report.
+    fn wake_descriptor(&self) -> BorrowedFd<'_>;
+
+    /// Prepares to wait on [`Engine::wake_descriptor`] instead of in a turn; false if there is something to report
+    /// already.
+    ///
+    /// # Errors
+    /// As [`Engine::turn`].
+    fn arm_wake(&mut self) -> io::Result<bool>;
+
+    /// Ends what [`Engine::arm_wake`] began.
+    ///
+    /// # Errors
+    /// As [`Engine::turn`].
+    fn disarm_wake(&mut self) -> io::Result<()>;
+}
+
+/// The answer for a call on a descriptor that was closed.
+fn closed() -> io::Error {
+    io::Error::from_raw_os_error(libc::EBADF)
+}
+
+#[cfg(test)]
+mod tests;

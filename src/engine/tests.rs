@@ -1,0 +1,300 @@
+//! What every engine must do, over local sockets. Each test runs on both.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use super::epoll::EpollEngine;
+use super::uring::UringEngine;
+use super::*;
+use crate::frame::Identifier;
+
+/// Longer than any test takes; a turn that waits this long has failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+const TOKEN: Token = Token(7);
+
+#[derive(Default)]
+struct Events {
+    packets: Vec<(Vec<u8>, PacketInfo)>,
+    stopped: Vec<ErrorKind>,
+    writable: usize,
+    bytes: Vec<u8>,
+    /// How many bytes to take before asking for a pause.
+    appetite: Option<usize>,
+    ended: Option<(usize, bool)>,
+    sent: Vec<bool>,
+}
+
+impl Handler for Events {
+    fn bus_packet(&mut self, token: Token, packet: &[u8], info: PacketInfo) {
+        assert_eq!(token, TOKEN);
+        self.packets.push((packet.to_vec(), info));
+    }
+
+    fn bus_stopped(&mut self, _: Token, error: io::Error) {
+        self.stopped.push(error.kind());
+    }
+
+    fn bus_writable(&mut self, _: Token) {
+        self.writable += 1;
+    }
+
+    fn stream_bytes(&mut self, token: Token, bytes: &[u8]) -> Consumed {
+        assert_eq!(token, TOKEN);
+        let taken = self.appetite.unwrap_or(usize::MAX).min(bytes.len());
+        self.bytes.extend(&bytes[..taken]);
+        if let Some(appetite) = &mut self.appetite {
+            *appetite -= taken;
+        }
+        Consumed { bytes: taken, pause: taken < bytes.len() }
+    }
+
+    fn stream_ended(&mut self, _: Token, unconsumed: usize, error: Option<io::Error>) {
+        self.ended = Some((unconsumed, error.is_some()));
+    }
+
+    fn stream_sent(&mut self, _: Token, buffer: SendBuffer, result: io::Result<()>) {
+        assert!(result.is_err() || buffer.is_sent());
+        self.sent.push(result.is_ok());
+    }
+}
+
+impl Events {
+    /// Turns the engine until `done`.
+    fn until<E: Engine>(&mut self, engine: &mut E, done: impl Fn(&Self) -> bool) {
+        let limit = Instant::now() + PATIENCE;
+        while !done(self) {
+            engine.turn(Duration::from_secs(1), self).unwrap();
+            assert!(Instant::now() < limit, "nothing came");
+        }
+    }
+}
+
+/// A pair of connected packet sockets that tell receive times.
+fn packet_pair() -> (OwnedFd, OwnedFd) {
+    let mut pair = [0; 2];
+    let kind = libc::SOCK_SEQPACKET | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: `pair` has room for the two descriptors.
+    let result = unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, pair.as_mut_ptr()) };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    let on: libc::c_int = 1;
+    // SAFETY: the option value is an int that lives for the call.
+    let result = unsafe {
+        libc::setsockopt(pair[0], libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, (&raw const on).cast(), 4)
+    };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    // SAFETY: a new descriptor that nobody else owns.
+    let first = unsafe { OwnedFd::from_raw_fd(pair[0]) };
+    // SAFETY: a new descriptor that nobody else owns.
+    let second = unsafe { OwnedFd::from_raw_fd(pair[1]) };
+    (first, second)
+}
+
+fn stream_pair() -> (OwnedFd, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    theirs.set_read_timeout(Some(PATIENCE)).unwrap();
+    (ours.into(), theirs)
+}
+
+fn numbered(number: u32) -> Frame {
+    Frame::data(Identifier::standard(0x123).unwrap(), &number.to_be_bytes()).unwrap()
+}
+
+fn numbers(events: &Events) -> Vec<u32> {
+    let number = |packet: &[u8]| u32::from_be_bytes(packet[8..12].try_into().unwrap());
+    events.packets.iter().map(|(packet, _)| number(packet)).collect()
+}
+
+fn packets_come_in_order_with_their_times<E: Engine>(mut engine: E) {
+    let (ours, theirs) = packet_pair();
+    let before =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    engine.open_bus(TOKEN, ours).unwrap();
+    let mut events = Events::default();
+    // More than any engine has room for at once.
+    let frames: Vec<Frame> = (0..5_000).map(numbered).collect();
+    let mut written = 0;
+    while written < frames.len() {
+        written += bus_write::write(theirs.as_fd(), &frames[written..]).accepted;
+        engine.turn(Duration::ZERO, &mut events).unwrap();
+    }
+    events.until(&mut engine, |events| events.packets.len() >= 5_000);
+    assert_eq!(numbers(&events), (0..5_000).collect::<Vec<_>>());
+    assert!(events.packets.iter().all(|(packet, _)| packet.len() == 16));
+    let times: Vec<u64> =
+        events.packets.iter().map(|(_, info)| info.received_at.unwrap().as_nanos()).collect();
+    assert!(times.is_sorted() && times[0] >= before);
+}
+
+fn long_packets_arrive_whole<E: Engine>(mut engine: E) {
+    let (ours, theirs) = packet_pair();
+    engine.open_bus(TOKEN, ours).unwrap();
+    let fd = Frame::fd(Identifier::extended(1).unwrap(), &[0x5A; 64], 1).unwrap();
+    assert_eq!(bus_write::write(theirs.as_fd(), &[fd]).accepted, 1);
+    // SAFETY: a readable constant of the stated length.
+    unsafe { libc::send(theirs.as_raw_fd(), [0xEEu8; 200].as_ptr().cast(), 200, 0) };
+    let mut events = Events::default();
+    events.until(&mut engine, |events| events.packets.len() == 2);
+    assert_eq!(events.packets[0].0, fd.image().as_bytes());
+    assert!(events.packets[1].0.len() > 72, "cut, but not to the size of a frame");
+}
+
+fn the_end_of_a_bus_is_told_once<E: Engine>(mut engine: E) {
+    let (ours, theirs) = packet_pair();
+    let bus = engine.open_bus(TOKEN, ours).unwrap();
+    assert_eq!(bus_write::write(theirs.as_fd(), &[numbered(1)]).accepted, 1);
+    drop(theirs);
+    let mut events = Events::default();
+    events.until(&mut engine, |events| !events.stopped.is_empty());
+    assert_eq!(events.packets.len(), 1, "what came before the end is delivered");
+    for _ in 0..3 {
+        engine.turn(Duration::ZERO, &mut events).unwrap();
+    }
+    assert_eq!(events.stopped, [ErrorKind::UnexpectedEof]);
+    engine.close_bus(bus);
+    assert!(engine.bus_descriptor(bus).is_none());
+}
+
+fn a_full_bus_says_so_and_tells_when_it_has_room<E: Engine>(mut engine: E) {
+    let (ours, theirs) = packet_pair();
+    let bus = engine.open_bus(TOKEN, ours).unwrap();
+    let frames: Vec<Frame> = (0..20_000).map(numbered).collect();
+    let written = engine.write_bus(bus, &frames);
+    assert!(written.accepted > 0 && written.accepted < frames.len());
+    assert_eq!(written.stopped_by.unwrap().kind(), ErrorKind::WouldBlock);
+    engine.watch_bus_writable(bus).unwrap();
+    let mut events = Events::default();
+    engine.turn(Duration::ZERO, &mut events).unwrap();
+    assert_eq!(events.writable, 0);
+    let mut packet = [0u8; 16];
+    for number in 0..written.accepted as u32 {
+        // SAFETY: `packet` is writable memory of the stated length.
+        let count = unsafe { libc::recv(theirs.as_raw_fd(), packet.as_mut_ptr().cast(), 16, 0) };
+        assert_eq!((count, &packet[8..12]), (16, &number.to_be_bytes()[..]));
+    }
+    events.until(&mut engine, |events| events.writable == 1);
+    assert_eq!(engine.write_bus(bus, &frames[..10]).accepted, 10);
+}
+
+fn a_stream_can_be_paused_and_loses_nothing<E: Engine>(mut engine: E) {
+    let (ours, mut theirs) = stream_pair();
+    let stream = engine.open_stream(TOKEN, ours).unwrap();
+    theirs.write_all(b"0123456789").unwrap();
+    let mut events = Events { appetite: Some(4), ..Events::default() };
+    events.until(&mut engine, |events| events.bytes.len() == 4);
+    theirs.write_all(b"abc").unwrap();
+    engine.turn(Duration::ZERO, &mut events).unwrap();
+    assert_eq!(events.bytes, b"0123");
+    events.appetite = None;
+    engine.resume_stream(stream);
+    events.until(&mut engine, |events| events.bytes.len() == 13);
+    assert_eq!(events.bytes, b"0123456789abc");
+    drop(theirs);
+    events.until(&mut engine, |events| events.ended.is_some());
+    assert_eq!(events.ended, Some((0, false)));
+}
+
+fn a_large_buffer_crosses_a_slow_stream_whole<E: Engine>(mut engine: E) {
+    let (ours, mut theirs) = stream_pair();
+    let stream = engine.open_stream(TOKEN, ours).unwrap();
+    let content: Vec<u8> = (0..3_000_000u32).map(|index| (index % 251) as u8).collect();
+    let mut buffer = SendBuffer::with_capacity(content.len());
+    assert!(buffer.append(&content));
+    assert!(matches!(engine.send(stream, buffer), Sending::InFlight));
+    let mut events = Events::default();
+    let mut received: Vec<u8> = Vec::new();
+    let mut piece = vec![0; 100_000];
+    while received.len() < content.len() {
+        engine.turn(Duration::ZERO, &mut events).unwrap();
+        let count = theirs.read(&mut piece).unwrap();
+        received.extend(&piece[..count]);
+    }
+    events.until(&mut engine, |events| !events.sent.is_empty());
+    assert_eq!(events.sent, [true]);
+    assert!(received == content);
+    engine.finish_stream(stream).unwrap();
+    assert_eq!(theirs.read(&mut piece).unwrap(), 0);
+}
+
+fn a_closed_descriptor_is_heard_of_no_more<E: Engine>(mut engine: E) {
+    let (bus_end, their_bus) = packet_pair();
+    let (stream_end, mut their_stream) = stream_pair();
+    let bus = engine.open_bus(TOKEN, bus_end).unwrap();
+    let stream = engine.open_stream(TOKEN, stream_end).unwrap();
+    let mut events = Events::default();
+    engine.turn(Duration::ZERO, &mut events).unwrap();
+    assert_eq!(bus_write::write(their_bus.as_fd(), &[numbered(1)]).accepted, 1);
+    their_stream.write_all(b"late").unwrap();
+    engine.close_bus(bus);
+    engine.close_stream(stream);
+    for _ in 0..3 {
+        engine.turn(Duration::from_millis(1), &mut events).unwrap();
+    }
+    assert!(events.packets.is_empty() && events.bytes.is_empty() && events.stopped.is_empty());
+    assert_eq!(their_stream.read(&mut [0; 8]).map_err(|error| error.kind()).unwrap_or(0), 0);
+    assert!(matches!(engine.send(stream, SendBuffer::with_capacity(1)), Sending::Failed(_)));
+}
+
+fn the_wake_descriptor_tells_of_the_next_event<E: Engine>(mut engine: E) {
+    let (ours, theirs) = packet_pair();
+    engine.open_bus(TOKEN, ours).unwrap();
+    let mut events = Events::default();
+    for number in 0..3 {
+        while engine.turn(Duration::ZERO, &mut events).unwrap() {}
+        assert!(engine.arm_wake().unwrap(), "nothing to report");
+        assert!(!is_readable(&engine, 0));
+        assert_eq!(bus_write::write(theirs.as_fd(), &[numbered(number)]).accepted, 1);
+        assert!(is_readable(&engine, 10_000));
+        engine.disarm_wake().unwrap();
+        events.until(&mut engine, |events| events.packets.len() == number as usize + 1);
+    }
+    assert_eq!(bus_write::write(theirs.as_fd(), &[numbered(9)]).accepted, 1);
+    assert!(!engine.arm_wake().unwrap(), "something to report already");
+}
+
+fn is_readable<E: Engine>(engine: &E, milliseconds: i32) -> bool {
+    let mut poll =
+        libc::pollfd { fd: engine.wake_descriptor().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry that lives for the call.
+    unsafe { libc::poll(&raw mut poll, 1, milliseconds) == 1 }
+}
+
+fn epoll() -> EpollEngine {
+    EpollEngine::new().unwrap()
+}
+
+/// The ring engine, or `None`, said aloud, where this process may not use io_uring.
+fn uring() -> Option<UringEngine> {
+    match UringEngine::new() {
+        Ok(engine) => Some(engine),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)) => {
+            println!("SKIPPED: io_uring is forbidden here ({error})");
+            None
+        }
+        Err(error) => panic!("io_uring: {error}"),
+    }
+}
+
+macro_rules! on_both_engines {
+    ($($test:ident),* $(,)?) => {
+        mod on_epoll {
+            $(#[test] fn $test() { super::$test(super::epoll()); })*
+        }
+        mod on_uring {
+            $(#[test] fn $test() { if let Some(engine) = super::uring() { super::$test(engine); } })*
+        }
+    };
+}
+
+on_both_engines!(
+    packets_come_in_order_with_their_times,
+    long_packets_arrive_whole,
+    the_end_of_a_bus_is_told_once,
+    a_full_bus_says_so_and_tells_when_it_has_room,
+    a_stream_can_be_paused_and_loses_nothing,
+    a_large_buffer_crosses_a_slow_stream_whole,
+    a_closed_descriptor_is_heard_of_no_more,
+    the_wake_descriptor_tells_of_the_next_event,
+);

@@ -1,0 +1,53 @@
+//! Time as an argument: points on the monotonic and on the wall clock, as plain numbers.
+//!
+//! Nothing here reads a clock. The bridge does, once a turn, and passes the result down, so that the protocol runs
+//! on virtual time in a simulation.
+
+use std::time::Duration;
+
+/// A point on a monotonic clock, nanoseconds since an arbitrary start.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// The moment `nanoseconds` after the clock's start.
+    pub const fn from_nanos(nanoseconds: u64) -> Self {
+        Self(nanoseconds)
+    }
+
+    /// Nanoseconds since the clock's start.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The moment `duration` later; the end of time where that does not fit.
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// Time from `earlier` to this moment; zero if `earlier` is later.
+    pub fn since(self, earlier: Moment) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// A point on the wall clock, nanoseconds since the UNIX epoch (`CLOCK_REALTIME`, as `SO_TIMESTAMPNS` gives it).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct WallTime(u64);
+
+impl WallTime {
+    /// The time `nanoseconds` after the UNIX epoch.
+    pub const fn from_nanos(nanoseconds: u64) -> Self {
+        Self(nanoseconds)
+    }
+
+    /// Nanoseconds since the UNIX epoch.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Whole microseconds since the UNIX epoch.
+    pub const fn as_micros(self) -> u64 {
+        self.0 / 1_000
+    }
+}

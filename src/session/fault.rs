@@ -1,0 +1,88 @@
+//! What a peer can do wrong, said so that a user knows what to try.
+
+use crate::wire::v4::Malformed;
+
+/// Why a session must end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Fault {
+    /// No greeting within the time-out.
+    #[error("sent no greeting within 2 s: not a canip_peer, or one of version 4.0 (then use --protocol 4.0)")]
+    NoGreeting,
+    /// Something other than a greeting, where one had to be.
+    #[error(
+        "sent {sample} instead of a greeting: not a canip_peer, or one of version 4.0 (then use --protocol 4.0)"
+    )]
+    NoPeer {
+        /// What it sent.
+        sample: Sample,
+    },
+    /// Bytes that are no frame of the layout agreed on.
+    #[error("sent {sample}, which is no frame: {malformed}. Not a canip_peer, or one with another framing")]
+    Malformed {
+        /// Which field gave it away.
+        malformed: Malformed,
+        /// What it sent.
+        sample: Sample,
+    },
+    /// The stream ended inside a greeting or frame.
+    #[error("closed the connection inside a frame ({bytes} bytes of it had arrived)")]
+    Truncated {
+        /// Bytes that were left over.
+        bytes: usize,
+    },
+}
+
+/// The first bytes of what a peer sent, for an error message: text as text, the rest in hexadecimal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sample {
+    bytes: [u8; Self::LENGTH],
+    length: usize,
+}
+
+impl Sample {
+    /// Enough to recognise `GET / HTTP/1.1`, and a whole frame of 14 bytes.
+    const LENGTH: usize = 16;
+
+    /// A copy of at most the first 16 bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        let length = bytes.len().min(Self::LENGTH);
+        let mut sample = Self { bytes: [0; Self::LENGTH], length };
+        sample.bytes[..length].copy_from_slice(&bytes[..length]);
+        sample
+    }
+}
+
+impl std::fmt::Display for Sample {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bytes = &self.bytes[..self.length];
+        let printable = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+        if bytes.len() >= 4 && bytes.iter().all(printable) {
+            return write!(f, "text, \"{}\"", bytes.escape_ascii());
+        }
+        f.write_str("the bytes")?;
+        bytes.iter().try_for_each(|byte| write!(f, " {byte:02X}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_is_recognised_in_the_message() {
+        let fault = Fault::Malformed {
+            malformed: Malformed::Flags(0x47),
+            sample: Sample::of(b"GET / HTTP/1.1\r\nHost"),
+        };
+        assert_eq!(
+            fault.to_string(),
+            "sent text, \"GET / HTTP/1.1\\r\\n\", which is no frame: flags 0x47 (only bit 0 is defined). \
+             Not a canip_peer, or one with another framing"
+        );
+    }
+
+    #[test]
+    fn noise_is_shown_in_hexadecimal() {
+        assert_eq!(Sample::of(&[0, 0x7F, 0xFF]).to_string(), "the bytes 00 7F FF");
+    }
+}

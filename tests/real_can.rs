@@ -1,0 +1,301 @@
+//! The bridge on real SocketCAN: virtual interfaces, and two controllers on one bus.
+//!
+//! They run where CAN interfaces can be made (as root, natively or in `tools/lab run`); elsewhere each says that it
+//! was skipped, and fails when `CANIP_REQUIRE_CAN=1`.
+
+mod common;
+
+#[path = "common/can.rs"]
+mod can;
+
+#[path = "common/peer.rs"]
+mod peer;
+
+#[path = "common/program.rs"]
+mod program;
+
+use std::process::Command;
+use std::time::Duration;
+
+use can::{
+    Load, Made, Outcome, can_available, command, controllers_available, crosses, eventually, frame, ip,
+    measure, receive_lists, receiver, send, sender,
+};
+use peer::python_peer;
+use program::{Program, unique_name};
+use socketcan::{CanFilter, Frame, Socket};
+
+/// An mtu that has room for classic frames only, and one that has room for FD frames.
+const CLASSIC: u32 = 16;
+const FD: u32 = 72;
+
+/// A server and a client of it on this machine.
+struct Pair {
+    server: Program,
+    client: Program,
+}
+
+impl Pair {
+    /// Bridges two interfaces over loopback, with more options for the server.
+    fn start(server_can: &str, client_can: &str, options: &str) -> Pair {
+        let server = Program::bridge(&format!("server --can {server_can} --port 0 {options}"));
+        let port = server.port();
+        let client = Program::bridge(&format!("client --can {client_can} --host 127.0.0.1 --port {port}"));
+        let pair = Pair { server, client };
+        pair.wait_connected();
+        pair
+    }
+
+    fn wait_connected(&self) {
+        self.server.wait_error("connected: version 4.1 (SEQ)");
+        self.client.wait_error("connected to ");
+    }
+}
+
+/// Starts candump and waits until the kernel has it in a receive list of the interface. `prefix` is empty, or
+/// `ip netns exec NAME`.
+fn candump(prefix: &str, interface: &str) -> Program {
+    let before = receive_lists(prefix, interface).len();
+    let line = format!("{prefix} candump {interface}");
+    let mut words = line.split_whitespace();
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words);
+    let candump = Program::start(command);
+    eventually("candump to listen", || receive_lists(prefix, interface).len() > before);
+    candump
+}
+
+/// Measures both directions between two interfaces at the same time: what became of the frames of each.
+fn measure_both_ways(one: &str, other: &str, frames: u32, per_second: u32) -> [Outcome; 2] {
+    std::thread::scope(|scope| {
+        let there = Load { identifier: 0x100, frames, per_second };
+        let there = scope.spawn(move || measure(one, other, there));
+        let back = measure(other, one, Load { identifier: 0x200, frames, per_second });
+        [there.join().unwrap(), back]
+    })
+}
+
+/// None lost, none twice, none out of order, both ways.
+const ALL_WELL: [Outcome; 2] = [Outcome::ALL_WELL; 2];
+
+/// The meter finds nothing wrong with a bus that has no bridge in it, at the rate that the bridge is measured at.
+#[test]
+fn the_meter_itself() {
+    let Some(_lab) = can_available() else { return };
+    let bus = unique_name("v");
+    let _vcan = Made::vcan(&bus, CLASSIC);
+    assert_eq!(measure_both_ways(&bus, &bus, 16_000, 8_000), ALL_WELL);
+}
+
+/// Example 1 of the manual, as it stands there, and the way back.
+#[test]
+fn the_manuals_example() {
+    let Some(_lab) = can_available() else { return };
+    let _vcans = [Made::vcan("vcan0", CLASSIC), Made::vcan("vcan1", CLASSIC)];
+    let server = Program::bridge("server --can vcan0 --port 3333");
+    server.wait_error("listening on ");
+    let client = Program::bridge("client --can vcan1 --host 127.0.0.1 --port 3333");
+    let pair = Pair { server, client };
+    pair.wait_connected();
+
+    let there = candump("", "vcan1");
+    command("cansend vcan0 123#11223344").unwrap();
+    assert_eq!(there.wait_output(1), ["  vcan1  123   [4]  11 22 33 44"]);
+
+    let back = candump("", "vcan0");
+    command("cansend vcan1 12345678#DEADBEEF").unwrap();
+    assert_eq!(back.wait_output(1), ["  vcan0  12345678   [4]  DE AD BE EF"]);
+
+    let totals = pair.server.interrupt().totals();
+    assert_eq!((totals["sent"], totals["received"]), (1, 1), "{totals:?}");
+    pair.client.wait_error("127.0.0.1:3333");
+}
+
+/// 40,000 frames at 8,000 a second both ways at once: none lost, none twice, none out of order.
+#[test]
+fn every_frame_both_ways_at_8000_a_second() {
+    let Some(_lab) = can_available() else { return };
+    let (one, other) = (unique_name("v"), unique_name("v"));
+    let _vcans = [Made::vcan(&one, CLASSIC), Made::vcan(&other, CLASSIC)];
+    let pair = Pair::start(&one, &other, "");
+    let outcomes = measure_both_ways(&one, &other, 40_000, 8_000);
+    for program in [pair.client, pair.server] {
+        let totals = program.interrupt().totals();
+        assert_eq!(outcomes, ALL_WELL, "{totals:?}");
+        assert_eq!((totals["sent"], totals["received"]), (40_000, 40_000), "{totals:?}");
+        for name in ["gaps", "missing", "duplicates", "reordered", "kernel_drops"] {
+            assert_eq!(totals[name], 0, "{name} in {totals:?}");
+        }
+    }
+}
+
+/// A device on a controller (can1), the bridge's controller (can0) on the same bus, and a virtual interface at the
+/// far end. can0 and can1 share one bus, so that bridging them to each other would be a loop.
+#[test]
+fn controllers_over_loopback() {
+    let Some(_lab) = controllers_available() else { return };
+    let far = unique_name("v");
+    let _interfaces = [Made::controller("can0"), Made::controller("can1"), Made::vcan(&far, CLASSIC)];
+    assert!(ip("-details link show can0").contains("bitrate 500000"));
+    let pair = Pair::start("can0", &far, "");
+    let outcomes = measure_both_ways("can1", &far, 2_000, 500);
+    let totals = pair.server.interrupt().totals();
+    assert_eq!(outcomes, ALL_WELL, "{totals:?}");
+    assert_eq!((totals["sent"], totals["received"]), (2_000, 2_000), "{totals:?}");
+}
+
+/// Server and controller (can0) in one network namespace, client and virtual interface in another, Ethernet between
+/// them; the device (can1) is looked at from the client's side.
+#[test]
+fn controllers_between_network_namespaces() {
+    let Some(_lab) = controllers_available() else { return };
+    let (near, far) = (unique_name("n"), unique_name("f"));
+    let _namespaces = [Made::namespace(&near), Made::namespace(&far)];
+    ip(&format!("link add {near} type veth peer name {far}"));
+    ip(&format!("link set {near} netns {near}"));
+    ip(&format!("link set {far} netns {far}"));
+    ip(&format!("-n {near} addr add 192.0.2.1/24 dev {near}"));
+    ip(&format!("-n {far} addr add 192.0.2.2/24 dev {far}"));
+    ip(&format!("-n {near} link set {near} up"));
+    ip(&format!("-n {far} link set {far} up"));
+    let _moved = [Made::moved("can0", &far), Made::moved("can1", &near)];
+    for (controller, namespace) in [("can0", &far), ("can1", &near)] {
+        ip(&format!("-n {namespace} link set {controller} up type can bitrate 500000"));
+    }
+    ip(&format!("-n {near} link add dev vcan0 type vcan"));
+    ip(&format!("-n {near} link set vcan0 up"));
+
+    let (in_near, in_far) = (format!("ip netns exec {near}"), format!("ip netns exec {far}"));
+    let bridge = |prefix: &str, arguments: &str| {
+        let line = format!("{prefix} {} {arguments}", env!("CARGO_BIN_EXE_canip_peer"));
+        let mut words = line.split_whitespace();
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
+        Program::start(command)
+    };
+    let server = bridge(&in_far, "server --can can0 --port 0");
+    let port = server.port();
+    let client = bridge(&in_near, &format!("client --can vcan0 --host 192.0.2.2 --port {port}"));
+    let pair = Pair { server, client };
+    pair.wait_connected();
+
+    let there = candump(&in_near, "vcan0");
+    command(&format!("{in_near} cangen can1 -n 500 -g 2 -I 321 -L 4 -D i")).unwrap();
+    let expected = |interface: &str, identifier: u32| {
+        (0..500u32)
+            .map(|index| {
+                let [low, high, ..] = index.to_le_bytes();
+                format!("  {interface}  {identifier:03X}   [4]  {low:02X} {high:02X} 00 00")
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(there.wait_output(500), expected("vcan0", 0x321));
+
+    let back = candump(&in_near, "can1");
+    command(&format!("{in_near} cangen vcan0 -n 500 -g 2 -I 456 -L 4 -D i")).unwrap();
+    assert_eq!(back.wait_output(500), expected("can1", 0x456));
+}
+
+/// The bit rate is set through netlink on the way.
+#[test]
+fn a_bit_rate_is_set() {
+    let Some(_lab) = controllers_available() else { return };
+    let _can0 = Made::controller("can0");
+    let server = Program::bridge("server --can can0 --can-bitrate 250000 --port 0");
+    server.wait_error("listening on ");
+    let details = ip("-details link show can0");
+    assert!(details.contains("bitrate 250000"), "{details}");
+    assert!(details.contains("state UP") || details.contains(",UP,"), "{details}");
+}
+
+/// An interface that goes down is said, the TCP side is kept, and frames cross again when it is up.
+#[test]
+fn interface_down_and_up() {
+    let Some(_lab) = can_available() else { return };
+    let (near, far) = (unique_name("v"), unique_name("v"));
+    let _vcans = [Made::vcan(&near, CLASSIC), Made::vcan(&far, CLASSIC)];
+    let pair = Pair::start(&near, &far, "");
+    assert!(crosses(&near, &far));
+    for interface in [&near, &far] {
+        ip(&format!("link set {interface} down"));
+        let program = if *interface == near { &pair.server } else { &pair.client };
+        let said = program.wait_error(&format!("{interface} is down"));
+        assert!(said.contains("WARN"), "{said}");
+        ip(&format!("link set {interface} up"));
+        eventually("frames to cross again", || crosses(&near, &far) && crosses(&far, &near));
+    }
+    assert_connected_once(pair);
+}
+
+/// An interface that is deleted and made anew under its name is opened anew.
+#[test]
+fn interface_deleted_and_made_anew() {
+    let Some(_lab) = can_available() else { return };
+    let (near, far) = (unique_name("v"), unique_name("v"));
+    let _vcans = [Made::vcan(&near, CLASSIC), Made::vcan(&far, CLASSIC)];
+    let pair = Pair::start(&near, &far, "");
+    assert!(crosses(&near, &far));
+    for interface in [&near, &far] {
+        ip(&format!("link delete {interface}"));
+        let program = if *interface == near { &pair.server } else { &pair.client };
+        program.wait_error(&format!("{interface} is gone"));
+        ip(&format!("link add dev {interface} type vcan"));
+        ip(&format!("link set {interface} up"));
+        eventually("frames to cross again", || crosses(&near, &far) && crosses(&far, &near));
+    }
+    assert_connected_once(pair);
+}
+
+/// Asserts that the connection was the same from beginning to end.
+fn assert_connected_once(pair: Pair) {
+    let client = pair.client.interrupt();
+    let server = pair.server.interrupt();
+    for (program, text) in [(&client, "connected to "), (&server, "connected: version")] {
+        let count = program.errors.iter().filter(|line| line.contains(text)).count();
+        assert_eq!(count, 1, "{text:?} in {:#?}", program.errors);
+    }
+}
+
+/// Filters that the kernel can apply are given to the kernel.
+#[test]
+fn filters_are_the_kernels() {
+    let Some(_lab) = can_available() else { return };
+    let (near, far) = (unique_name("v"), unique_name("v"));
+    let _vcans = [Made::vcan(&near, CLASSIC), Made::vcan(&far, CLASSIC)];
+    let pair = Pair::start(&near, &far, "--filter 123:7FF --filter 400:7F0 --filter 12345678:1FFFFFFF");
+
+    // The bridge is the only one to listen on the interface; not on everything, and for each of the three.
+    let lists = receive_lists("", &near);
+    assert!(lists.iter().all(|(list, _)| ["fil", "sff", "eff"].contains(&list.as_str())), "{lists:?}");
+    assert_eq!(lists.len(), 3, "{lists:?}");
+
+    let receiver = receiver(&far, &[CanFilter::new(0, 0)], Duration::from_secs(10));
+    let sender = sender(&near);
+    for identifier in [0x122, 0x123, 0x124, 0x3FF, 0x400, 0x40F, 0x410, 0x1234_5677, 0x1234_5678, 0x123] {
+        send(&sender, &frame(identifier, &[]));
+    }
+    let received: Vec<u32> = (0..5).map(|_| receiver.read_frame().unwrap().raw_id()).collect();
+    assert_eq!(received, [0x123, 0x400, 0x40F, 0x1234_5678, 0x123]);
+    assert_eq!(pair.server.interrupt().totals()["sent"], 5);
+}
+
+/// Remote, error and FD frames stay off a version 4 link, and are counted.
+#[test]
+fn what_version_4_cannot_carry_stays_off_and_is_counted() {
+    let Some(_lab) = can_available() else { return };
+    let near = unique_name("v");
+    let _vcan = Made::vcan(&near, FD);
+    let server = Program::bridge(&format!("server --can {near} --port 0"));
+    let peer = python_peer(&format!("client --stdio --port {}", server.port()));
+    server.wait_error("connected: version 4.1 (SEQ)");
+
+    for frame in ["101#01", "102#R4", "20000080#0000000000000000", "103##10102", "104#0102"] {
+        command(&format!("cansend {near} {frame}")).unwrap();
+    }
+    let printed = peer.wait_output(2);
+    assert_eq!(printed, ["00 1 00000101 0100000000000000 0 -", "00 2 00000104 0102000000000000 1 -"]);
+
+    let totals = server.interrupt().totals();
+    assert_eq!((totals["sent"], totals["not_representable"]), (2, 3), "{totals:?}");
+    assert!(peer.finish().output.last().unwrap().contains("\"received\": 2, \"gaps\": 0, \"missing\": 0"));
+}
