@@ -123,13 +123,13 @@ pub fn run(arguments: &SendArguments) -> Result<(), SendError> {
     let sources = arguments.frames.iter().map(|text| Source::parse(text)).collect::<Result<Vec<_>, _>>()?;
     let require_fd = sources.iter().any(|source| matches!(source, Source::Frame(frame) if is_fd(frame)));
     let address = BusAddress::parse(arguments.can_interface.into(), &arguments.bus)?;
-    let mut sender = Sender::open(address, require_fd)?;
+    let mut sender = Sender::open(address.clone(), require_fd)?;
     let result = sources.iter().try_for_each(|source| match source {
         Source::Frame(frame) => sender.send(frame),
         Source::StandardInput => send_lines(&mut sender, io::stdin().lock()),
     });
     let result = result.and_then(|()| sender.leave());
-    software::stop_hosting();
+    software::stop_hosting_of(&address.name);
     result
 }
 

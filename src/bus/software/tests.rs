@@ -374,7 +374,7 @@ fn a_bus_opened_by_address_is_hosted_until_told_otherwise() {
     send_frame(&third, &data(1, 5));
     assert_eq!(numbers(&other, 1), [5]);
     assert!(!third.hosts());
-    stop_hosting();
+    stop_hosting_of(&address.name);
     assert!(!receive(&other, &mut Receiver::new()));
 }
 
