@@ -108,6 +108,7 @@ impl Hub {
             for event in &events[..count] {
                 let (token, ready) = (event.u64, event.events);
                 match token {
+                    LISTENER if self.draining => {}
                     LISTENER => self.accept(),
                     STOP => {
                         deadline = Some(Instant::now() + DRAIN_LIMIT);

@@ -234,6 +234,22 @@ fn a_host_that_leaves_hands_over_what_was_sent() {
     assert!(!receive(&watcher, &mut Receiver::new()));
 }
 
+#[test]
+fn a_host_that_leaves_admits_nobody() {
+    let name = unique_name();
+    let address = membership::address_of(&name).unwrap();
+    let listener = system::seqpacket_socket().unwrap();
+    system::listen(&listener, &address).unwrap();
+    // Told to stop first, the hub finds the joiner in the same turn.
+    let stop = std::sync::Arc::new(system::event().unwrap());
+    system::signal(&stop).unwrap();
+    let hub = hub::Hub::new(&name, listener, None, 3, stop).unwrap();
+    let joiner = system::seqpacket_socket().unwrap();
+    system::connect(&joiner, &address).unwrap();
+    hub.run().unwrap();
+    assert!(!receive(&joiner, &mut Receiver::new()), "it was welcomed");
+}
+
 /// Every member sees the end of its stream, joins anew at the same moment as the others, and all find each other.
 fn take_over(name: &str, members: Vec<OwnedFd>) {
     let start = Barrier::new(members.len());
