@@ -18,8 +18,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use can::{
-    Load, Made, Outcome, can_available, command, controllers_available, crosses, eventually, frame, ip,
-    measure, receive_lists, receiver, send, sender,
+    Load, Made, Outcome, can_available, carry_in_turns, command, controllers_available, crosses, eventually,
+    frame, ip, measure, receive_lists, receiver, send, sender,
 };
 use peer::python_peer;
 use program::{Program, unique_name};
@@ -53,10 +53,10 @@ impl Pair {
 }
 
 /// Starts candump and waits until the kernel has it in a receive list of the interface. `prefix` is empty, or
-/// `ip netns exec NAME`.
-fn candump(prefix: &str, interface: &str) -> Program {
+/// `ip netns exec NAME`; `filter` is empty, or a comma and a filter in candump's notation.
+fn candump(prefix: &str, interface: &str, filter: &str) -> Program {
     let before = receive_lists(prefix, interface).len();
-    let line = format!("{prefix} candump {interface}");
+    let line = format!("{prefix} candump {interface}{filter}");
     let mut words = line.split_whitespace();
     let mut command = Command::new(words.next().unwrap());
     command.args(words);
@@ -98,11 +98,11 @@ fn the_manuals_example() {
     let pair = Pair { server, client };
     pair.wait_connected();
 
-    let there = candump("", "vcan1");
+    let there = candump("", "vcan1", "");
     command("cansend vcan0 123#11223344").unwrap();
     assert_eq!(there.wait_output(1), ["  vcan1  123   [4]  11 22 33 44"]);
 
-    let back = candump("", "vcan0");
+    let back = candump("", "vcan0", "");
     command("cansend vcan1 12345678#DEADBEEF").unwrap();
     assert_eq!(back.wait_output(1), ["  vcan0  12345678   [4]  DE AD BE EF"]);
 
@@ -138,10 +138,17 @@ fn controllers_over_loopback() {
     let _interfaces = [Made::controller("can0"), Made::controller("can1"), Made::vcan(&far, CLASSIC)];
     assert!(ip("-details link show can0").contains("bitrate 500000"));
     let pair = Pair::start("can0", &far, "");
-    let outcomes = measure_both_ways("can1", &far, 2_000, 500);
+    // The emulated controllers have been seen to deliver the first frame after being set up a second time, among the
+    // frames after it: that one has an identifier of its own.
+    eventually("frames to cross", || crosses("can1", &far) && crosses(&far, "can1"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| carry_in_turns("can1", &far, 0x100, 2_000));
+        carry_in_turns(&far, "can1", 0x200, 2_000);
+    });
+    let received = command("cat /sys/class/net/can0/statistics/rx_packets").unwrap();
     let totals = pair.server.interrupt().totals();
-    assert_eq!(outcomes, ALL_WELL, "{totals:?}");
-    assert_eq!((totals["sent"], totals["received"]), (2_000, 2_000), "{totals:?}");
+    assert_eq!(totals["sent"].to_string(), received.trim(), "what the controller received: {totals:?}");
+    assert!(totals["received"] >= 2_001, "{totals:?}");
 }
 
 /// Server and controller (can0) in one network namespace, client and virtual interface in another, Ethernet between
@@ -179,21 +186,21 @@ fn controllers_between_network_namespaces() {
     let pair = Pair { server, client };
     pair.wait_connected();
 
-    let there = candump(&in_near, "vcan0");
-    command(&format!("{in_near} cangen can1 -n 500 -g 2 -I 321 -L 4 -D i")).unwrap();
-    let expected = |interface: &str, identifier: u32| {
-        (0..500u32)
-            .map(|index| {
-                let [low, high, ..] = index.to_le_bytes();
-                format!("  {interface}  {identifier:03X}   [4]  {low:02X} {high:02X} 00 00")
-            })
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(there.wait_output(500), expected("vcan0", 0x321));
-
-    let back = candump(&in_near, "can1");
-    command(&format!("{in_near} cangen vcan0 -n 500 -g 2 -I 456 -L 4 -D i")).unwrap();
-    assert_eq!(back.wait_output(500), expected("can1", 0x456));
+    // A few at a time, as `carry_in_turns` says.
+    for (from, to) in [("can1", "vcan0"), ("vcan0", "can1")] {
+        command(&format!("{in_near} cansend {from} 7E5#5A")).unwrap();
+        let dump = candump(&in_near, to, ",300:7F0");
+        let mut expected = Vec::new();
+        for identifier in 0x300..0x310 {
+            command(&format!("{in_near} cangen {from} -n 4 -g 1 -I {identifier:X} -L 4 -D i")).unwrap();
+            for index in 0..4 {
+                expected.push(format!("  {to}  {identifier:03X}   [4]  {index:02X} 00 00 00"));
+            }
+            assert_eq!(dump.wait_output(expected.len()), expected);
+        }
+    }
+    let totals = pair.server.interrupt().totals();
+    assert!(totals["sent"] >= 65 && totals["received"] >= 65, "{totals:?}");
 }
 
 /// The bit rate is set through netlink on the way.

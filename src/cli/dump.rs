@@ -3,10 +3,12 @@
 use std::future::poll_fn;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::task::{Context, Poll, ready};
+use std::pin::pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::{Args, ValueEnum};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout_at;
@@ -84,6 +86,12 @@ pub enum DumpError {
     /// The program's own surroundings failed.
     #[error("cannot wait for frames and signals: {0}")]
     Host(io::Error),
+    /// The interface was deleted, or its adapter unplugged.
+    #[error("interface {bus} has gone: start again when it is back")]
+    Gone {
+        /// The interface.
+        bus: String,
+    },
     /// The kernel refused to receive.
     #[error("{bus}: cannot receive: {source}")]
     Receive {
@@ -133,10 +141,7 @@ async fn dump(arguments: &DumpArguments, address: BusAddress, filter: Filter) ->
     let mut printer = Printer::new(arguments, source.address.name.clone());
     let mut receiver = Receiver::new();
     loop {
-        let event = poll_fn(|context| match signals.poll(context) {
-            Poll::Ready(()) => Poll::Ready(Ok(Event::Signal)),
-            Poll::Pending => source.poll_receive(context, &mut receiver),
-        });
+        let event = next_event(&mut signals, &source, &mut receiver);
         let event = match printer.quiet_until() {
             Some(end) => timeout_at(end.into(), event).await.unwrap_or(Ok(Event::Quiet))?,
             None => event.await?,
@@ -158,6 +163,20 @@ async fn dump(arguments: &DumpArguments, address: BusAddress, filter: Filter) ->
     }
     printer.drops.tell(&source.address.name);
     Ok(())
+}
+
+/// Packets or a signal, whichever comes first. Cancelling it loses no packet.
+async fn next_event(
+    signals: &mut Signals,
+    source: &Source,
+    receiver: &mut Receiver,
+) -> Result<Event, DumpError> {
+    let mut receive = pin!(source.receive(receiver));
+    poll_fn(|context| match signals.poll(context) {
+        Poll::Ready(()) => Poll::Ready(Ok(Event::Signal)),
+        Poll::Pending => receive.as_mut().poll(context),
+    })
+    .await
 }
 
 enum Event {
@@ -209,17 +228,16 @@ impl Source {
         Ok(())
     }
 
-    fn poll_receive(
-        &self,
-        context: &mut Context<'_>,
-        receiver: &mut Receiver,
-    ) -> Poll<Result<Event, DumpError>> {
+    /// Takes packets only in its last step, so that cancelling it loses none.
+    async fn receive(&self, receiver: &mut Receiver) -> Result<Event, DumpError> {
+        // An interface that goes down makes its sockets ready for nothing but an error.
+        let interest = Interest::READABLE | Interest::ERROR;
         loop {
-            let mut ready = ready!(self.bus.poll_read_ready(context)).map_err(DumpError::Host)?;
+            let mut ready = self.bus.ready(interest).await.map_err(DumpError::Host)?;
             if let Ok(result) = ready.try_io(|bus| receiver.receive(bus.get_ref().as_fd()))
-                && let Some(event) = self.event_of(result).transpose()
+                && let Some(event) = self.event_of(result)?
             {
-                return Poll::Ready(event);
+                return Ok(event);
             }
         }
     }
@@ -234,6 +252,7 @@ impl Source {
             Err(error) => match error.raw_os_error() {
                 // A software bus: its host left. What it had sent before is read up to the end.
                 Some(libc::EINTR | libc::ECONNRESET) => Ok(None),
+                Some(libc::ENODEV) => Err(DumpError::Gone { bus: self.address.name.clone() }),
                 Some(libc::ENETDOWN) => Ok(Some(Event::Down)),
                 _ => Err(failed(error)),
             },
@@ -391,6 +410,45 @@ mod tests {
         drops.new_socket();
         drops.hub_count(3);
         assert_eq!(drops.total, 4_294_967_318);
+    }
+
+    fn printed(arguments: &[&str], frames: &[(u64, &str)]) -> String {
+        #[derive(clap::Parser)]
+        struct Program {
+            #[command(flatten)]
+            dump: DumpArguments,
+        }
+        let words = ["dump"].iter().chain(arguments);
+        let arguments = <Program as clap::Parser>::try_parse_from(words).unwrap().dump;
+        let mut printer = Printer::new(&arguments, arguments.bus.clone());
+        for (time_ns, text) in frames {
+            let frame = crate::frame::notation::parse_compact(text).unwrap();
+            printer.print(frame.image(), *time_ns);
+        }
+        String::from_utf8(printer.lines).unwrap()
+    }
+
+    // Compared with candump 2020.11 on vcan0.
+    #[test]
+    fn lines_are_candumps() {
+        let frames = [
+            (1_795_504_052_980_479_000, "123#11"),
+            (1_795_504_053_188_465_000, "1F334455#22"),
+            (1_795_504_053_224_828_000, "123#R"),
+        ];
+        assert_eq!(
+            printed(&["vcan0"], &frames),
+            "  vcan0  123   [1]  11\n  vcan0  1F334455   [1]  22\n  vcan0       123   [0]  remote request\n"
+        );
+        assert_eq!(
+            printed(&["-t", "A", "vcan0"], &frames[..1]),
+            " (2026-11-24 07:07:32.980479)  vcan0  123   [1]  11\n"
+        );
+        assert_eq!(
+            printed(&["-td", "vcan0"], &frames[..2]),
+            " (000.000000)  vcan0  123   [1]  11\n (000.207986)  vcan0  1F334455   [1]  22\n"
+        );
+        assert_eq!(printed(&["-L", "vcan0"], &frames[..1]), "(1795504052.980479) vcan0 123#11\n");
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub struct SendArguments {
 #[derive(thiserror::Error, Debug)]
 pub enum SendError {
     /// An argument is no frame; nothing was sent.
-    #[error("{0} (see canip_peer send --help)")]
+    #[error(transparent)]
     Frame(#[from] NotationError),
     /// A line of standard input is no frame; those before it were sent.
     #[error("standard input, line {line}: {fault}")]
@@ -71,8 +71,8 @@ pub enum SendError {
     Bus(#[from] BusError),
     /// The transmit queue stayed full.
     #[error(
-        "{bus}: no room in the transmit queue for {} s: see that another node is on the bus and acknowledges, \
-         and that their bit rates are equal; {sent} frames were sent",
+        "{bus}: no room in the transmit queue for {} s: see that another node acknowledges at the same bit rate, \
+         and that frames of higher priority leave room; {sent} frames were sent",
         SEND_LIMIT.as_secs()
     )]
     QueueFull {
@@ -87,6 +87,12 @@ pub enum SendError {
     )]
     NoFd {
         /// The interface.
+        bus: String,
+    },
+    /// A software bus lost its host while frames were on their way to it.
+    #[error("{bus}: the process that hosted the bus ended, and the last frames sent to it are lost")]
+    Lost {
+        /// The bus.
         bus: String,
     },
     /// The kernel refused a frame.
@@ -118,13 +124,14 @@ pub fn run(arguments: &SendArguments) -> Result<(), SendError> {
     let sources = arguments.frames.iter().map(|text| Source::parse(text)).collect::<Result<Vec<_>, _>>()?;
     let require_fd = sources.iter().any(|source| matches!(source, Source::Frame(frame) if is_fd(frame)));
     let address = BusAddress::parse(arguments.can_interface.into(), &arguments.bus)?;
-    let mut sender = Sender::open(address, require_fd)?;
+    let mut sender = Sender::open(address.clone(), require_fd)?;
     let result = sources.iter().try_for_each(|source| match source {
         Source::Frame(frame) => sender.send(frame),
         Source::StandardInput => send_lines(&mut sender, io::stdin().lock()),
     });
-    let left = sender.leave();
-    result.and(left)
+    let result = result.and_then(|()| sender.leave());
+    software::stop_hosting_of(&address.name);
+    result
 }
 
 enum Source {
@@ -170,6 +177,8 @@ struct Sender {
     options: BusOptions,
     open: OpenBus,
     sent: u64,
+    /// A host has left without having taken all frames.
+    lost: bool,
 }
 
 impl Sender {
@@ -181,7 +190,8 @@ impl Sender {
             kernel_filter: KernelFilter { rules: Vec::new(), join: false },
             error_mask: 0,
         };
-        let mut sender = Self { open: bus::open(&address, &options)?, address, options, sent: 0 };
+        let mut sender =
+            Self { open: bus::open(&address, &options)?, address, options, sent: 0, lost: false };
         sender.keep_pace();
         Ok(sender)
     }
@@ -205,11 +215,9 @@ impl Sender {
             match error.raw_os_error() {
                 Some(libc::EINTR) => continue,
                 Some(libc::EAGAIN | libc::ENOBUFS) => {}
-                Some(libc::EPIPE | libc::ECONNRESET)
-                    if self.address.kind == BusKind::Software && rejoins < REJOINS_MAX =>
-                {
+                Some(code @ (libc::EPIPE | libc::ECONNRESET)) if self.may_rejoin(rejoins) => {
                     rejoins += 1;
-                    self.rejoin()?;
+                    self.rejoin(code == libc::ECONNRESET)?;
                     continue;
                 }
                 Some(libc::EINVAL) if is_fd(frame) => return Err(SendError::NoFd { bus: self.name() }),
@@ -238,21 +246,25 @@ impl Sender {
         }
     }
 
-    /// The host has left. What it had not taken of earlier frames is lost, and it cannot be known how much that was.
-    fn rejoin(&mut self) -> Result<(), SendError> {
-        self.open = bus::open(&self.address, &self.options)?;
+    fn may_rejoin(&self, rejoins: u32) -> bool {
+        self.address.kind == BusKind::Software && rejoins < REJOINS_MAX
+    }
+
+    /// The host has left. If it did not take what was sent to it, the kernel says so once: by a reset.
+    fn rejoin(&mut self, reset: bool) -> Result<(), SendError> {
+        let open = bus::open(&self.address, &self.options)?;
+        let old = std::mem::replace(&mut self.open, open);
         self.keep_pace();
+        self.lost |= reset || software::leave(&self.address.name, old.descriptor).is_err();
         Ok(())
     }
 
     /// Closes the bus once it has taken every frame. (A SocketCAN interface has taken them when the call returned.)
     fn leave(self) -> Result<(), SendError> {
         if self.address.kind == BusKind::Software {
-            let left = software::leave(&self.address.name, self.open.descriptor);
-            software::stop_hosting();
-            left?;
+            software::leave(&self.address.name, self.open.descriptor)?;
         }
-        Ok(())
+        if self.lost { Err(SendError::Lost { bus: self.address.name }) } else { Ok(()) }
     }
 
     fn failed(&self, source: io::Error) -> SendError {
@@ -261,5 +273,63 @@ impl Sender {
 
     fn name(&self) -> String {
         self.address.name.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::{Packet, Receiver, interpret};
+    use crate::frame::notation::write_compact;
+
+    fn arguments(bus: &str, frames: &[&str]) -> SendArguments {
+        let frames = frames.iter().map(|&frame| frame.to_owned()).collect();
+        SendArguments { can_interface: CanInterface::Software, bus: bus.to_owned(), frames }
+    }
+
+    /// All that a member got, after everybody else has left.
+    fn received(member: &software::Membership) -> Vec<String> {
+        let mut receiver = Receiver::new();
+        let mut frames = Vec::new();
+        while receiver.receive(member.as_fd()).is_ok() {
+            for received in receiver.iter() {
+                let Packet::Frame(image) = interpret(BusKind::Software, received.packet) else {
+                    panic!("{received:?}");
+                };
+                let mut text = String::new();
+                write_compact(&mut text, image).unwrap();
+                frames.push(text);
+            }
+        }
+        frames
+    }
+
+    #[test]
+    fn it_returns_when_the_bus_has_taken_the_frames() {
+        let name = format!("test-send-{}", std::process::id());
+        let member = software::join(&name, None).unwrap();
+        let frames = ["123#DEADBEEF", "1F334455#R3", "123##311", "(1.5) can0 7FF#01"];
+        run(&arguments(&name, &frames)).unwrap();
+        assert_eq!(received(&member), ["123#DEADBEEF", "1F334455#R3", "123##311", "7FF#01"]);
+    }
+
+    #[test]
+    fn lines_are_sent_up_to_the_first_that_is_no_frame() {
+        let name = format!("test-send-lines-{}", std::process::id());
+        let member = software::join(&name, None).unwrap();
+        let address = BusAddress::parse(BusKind::Software, &name).unwrap();
+        let mut sender = Sender::open(address, false).unwrap();
+        let input = "123#11\r\n\n(0.1) vcan0 456#22\nnonsense\n123#33\n";
+        let error = send_lines(&mut sender, input.as_bytes()).unwrap_err();
+        assert!(matches!(error, SendError::Line { line: 4, .. }), "{error}");
+        sender.leave().unwrap();
+        assert_eq!(received(&member), ["123#11", "456#22"]);
+    }
+
+    #[test]
+    fn nothing_is_sent_if_an_argument_is_no_frame() {
+        let error = run(&arguments("unused", &["123#11", "123#1"])).unwrap_err();
+        assert!(matches!(error, SendError::Frame(_)) && error.is_usage());
+        assert!(run(&arguments("no name", &["123#11"])).unwrap_err().is_usage());
     }
 }

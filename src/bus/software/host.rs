@@ -19,9 +19,20 @@ pub struct Host {
 
 impl Host {
     /// Starts the hub's thread on a listening socket.
-    pub(super) fn start(name: &str, listener: OwnedFd, paced_bit_rate: Option<u32>) -> io::Result<Self> {
+    pub(super) fn start(
+        name: &str,
+        listener: OwnedFd,
+        paced_bit_rate: Option<u32>,
+        members_max: usize,
+    ) -> io::Result<Self> {
         let stop = Arc::new(system::event()?);
-        let hub = Hub::new(name, listener, paced_bit_rate.and_then(NonZeroU32::new), Arc::clone(&stop))?;
+        let hub = Hub::new(
+            name,
+            listener,
+            paced_bit_rate.and_then(NonZeroU32::new),
+            members_max,
+            Arc::clone(&stop),
+        )?;
         let bus = name.to_owned();
         let body = move || {
             if let Err(error) = system::block_signals().and_then(|()| hub.run()) {

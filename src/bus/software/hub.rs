@@ -49,6 +49,7 @@ pub(super) struct Hub {
     accepting: bool,
     draining: bool,
     members: Vec<Option<Member>>,
+    members_max: usize,
     last_serial: u32,
 }
 
@@ -63,6 +64,7 @@ impl Hub {
         name: &str,
         listener: OwnedFd,
         paced_bit_rate: Option<NonZeroU32>,
+        members_max: usize,
         stop: Arc<OwnedFd>,
     ) -> io::Result<Self> {
         let epoll = Epoll::new()?;
@@ -86,7 +88,8 @@ impl Hub {
             listener,
             accepting: true,
             draining: false,
-            members: Vec::with_capacity(MEMBERS_MAX),
+            members: Vec::with_capacity(members_max),
+            members_max,
             last_serial: 0,
         })
     }
@@ -105,6 +108,7 @@ impl Hub {
             for event in &events[..count] {
                 let (token, ready) = (event.u64, event.events);
                 match token {
+                    LISTENER if self.draining => {}
                     LISTENER => self.accept(),
                     STOP => {
                         deadline = Some(Instant::now() + DRAIN_LIMIT);
@@ -145,12 +149,12 @@ impl Hub {
     fn admit(&mut self, socket: OwnedFd) -> io::Result<()> {
         let index = match self.members.iter().position(Option::is_none) {
             Some(index) => index,
-            None if self.members.len() < MEMBERS_MAX => {
+            None if self.members.len() < self.members_max => {
                 self.members.push(None);
                 self.members.len() - 1
             }
             None => {
-                let notice = Notice::Full { members: MEMBERS_MAX as u32 };
+                let notice = Notice::Full { members: self.members_max as u32 };
                 return system::send(&socket, &notice.encode());
             }
         };

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::host::Host;
+use super::hub::MEMBERS_MAX;
 use super::notice::{NOTICE_BYTES, Notice};
 use super::system::{self, Address};
 use crate::bus::{BusError, Pace};
@@ -140,7 +141,7 @@ pub fn leave(name: &str, descriptor: OwnedFd) -> Result<(), BusError> {
     }
 }
 
-fn address_of(name: &str) -> Result<Address, BusError> {
+pub(super) fn address_of(name: &str) -> Result<Address, BusError> {
     is_valid_name(name)
         .then(|| Address::abstract_name(&format!("canip_peer/bus/{name}")))
         .flatten()
@@ -159,7 +160,7 @@ fn try_to_host(name: &str, address: &Address, pace: Option<u32>) -> Result<Optio
     let failed = |source| system_error(name, "host it", source);
     let listener = system::seqpacket_socket().map_err(failed)?;
     match system::listen(&listener, address) {
-        Ok(()) => Host::start(name, listener, pace).map(Some).map_err(failed),
+        Ok(()) => Host::start(name, listener, pace, MEMBERS_MAX).map(Some).map_err(failed),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
         Err(error) => Err(failed(error)),
     }

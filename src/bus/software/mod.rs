@@ -49,8 +49,9 @@ pub use notice::{NOTICE_BYTES, Notice};
 use super::{BusAddress, BusError, OpenBus};
 use crate::frame::FD_BYTES;
 
-/// The buses that this process hosts for members opened by [`open`]. At most one entry for each name.
-static HOSTED: Mutex<Vec<Host>> = Mutex::new(Vec::new());
+/// The buses that this process hosts for members opened by [`open`]. (A name may stand here
+/// twice for a moment: its hub has ended for a fault, and this process hosts it anew.)
+static HOSTED: Mutex<Vec<(String, Host)>> = Mutex::new(Vec::new());
 
 /// Joins a bus as [`join`] does. If this process comes to host it, it does so until [`stop_hosting`]: closing one
 /// member does not move the bus.
@@ -59,7 +60,7 @@ pub fn open(address: &BusAddress) -> Result<OpenBus, BusError> {
     let paced_bit_rate = membership.paced_bit_rate();
     let (descriptor, host) = membership.into_parts();
     if let Some(host) = host {
-        HOSTED.lock().unwrap_or_else(PoisonError::into_inner).push(host);
+        HOSTED.lock().unwrap_or_else(PoisonError::into_inner).push((address.name.clone(), host));
     }
     Ok(OpenBus { descriptor, receive_queue_bytes: member::QUEUE_FRAMES * FD_BYTES, paced_bit_rate })
 }
@@ -68,5 +69,14 @@ pub fn open(address: &BusAddress) -> Result<OpenBus, BusError> {
 /// be called before the process ends; without it what is on its way is lost, as when it is killed.
 pub fn stop_hosting() {
     let hosts = std::mem::take(&mut *HOSTED.lock().unwrap_or_else(PoisonError::into_inner));
+    drop(hosts);
+}
+
+/// Ends the hosting of this one bus, as [`stop_hosting`] does for all.
+pub fn stop_hosting_of(name: &str) {
+    let mut hosted = HOSTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let hosts: Vec<_> = hosted.extract_if(.., |(hosted_name, _)| hosted_name == name).collect();
+    // Others may open buses while these drain.
+    drop(hosted);
     drop(hosts);
 }

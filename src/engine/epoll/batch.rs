@@ -64,10 +64,7 @@ impl PacketBatch {
             if length == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            each(
-                &slot.packet[..length],
-                control::parse(&slot.control[..header.msg_hdr.msg_controllen as usize]),
-            );
+            each(&slot.packet[..length], control::parse(&slot.control[..header.msg_hdr.msg_controllen]));
         }
         Ok(())
     }
