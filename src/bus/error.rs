@@ -40,7 +40,7 @@ pub enum BusError {
         mtu: u32,
     },
     /// This kernel, or this container's, has no raw CAN sockets.
-    #[error("this kernel has no CAN: modprobe can-raw, or use --can-interface software")]
+    #[error("this kernel has no CAN: as root type: modprobe can-raw, or use --can-interface software")]
     KernelHasNoCan,
     /// The process may not do this: raw CAN sockets need no capability, so a seccomp filter or the like says so.
     #[error(

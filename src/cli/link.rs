@@ -30,7 +30,7 @@ pub struct ServerArgs {
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     bind: Option<IpAddr>,
     /// TCP port to listen on; 0 takes a free one and says which
-    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = parse_listening_port)]
+    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = parse_listening_port, allow_negative_numbers = true)]
     port: u16,
     #[command(flatten)]
     pub link: LinkArgs,
@@ -50,7 +50,7 @@ pub struct ClientArgs {
     #[arg(long, value_name = "HOST", value_parser = parse_host)]
     host: String,
     /// TCP port of the server
-    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = parse_port)]
+    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = parse_port, allow_negative_numbers = true)]
     port: u16,
     #[command(flatten)]
     pub link: LinkArgs,
@@ -66,10 +66,8 @@ impl ClientArgs {
 /// What both sides have in common.
 #[derive(Args, Debug)]
 pub struct LinkArgs {
-    #[command(flatten)]
-    bus: BusArgs,
     /// Seconds between signs of life; a peer that gives none for three of them is dead; 0 for never
-    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_seconds, allow_negative_numbers = true)]
     heartbeat: Duration,
     /// Do not offer sequence numbers
     #[arg(long)]
@@ -83,17 +81,20 @@ pub struct LinkArgs {
     /// How much to say on standard error
     #[arg(long, value_name = "LEVEL", value_enum, ignore_case = true, default_value_t)]
     pub log_level: LogLevel,
-    #[command(flatten)]
-    filter: FilterArgs,
     /// Keep every frame that crosses, both ways, in candump's log format
     #[arg(long, value_name = "FILE.log")]
     record: Option<PathBuf>,
     /// Seconds between summary lines; 0 for none
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds, allow_negative_numbers = true)]
     stats_interval: Duration,
     /// What moves the frames
     #[arg(long, value_name = "ENGINE", value_enum, default_value_t)]
     engine: EngineArg,
+    // Last, because what follows a heading is printed under it.
+    #[command(flatten)]
+    bus: BusArgs,
+    #[command(flatten)]
+    filter: FilterArgs,
 }
 
 /// The bus of this side.
@@ -110,13 +111,13 @@ struct BusArgs {
     #[arg(long)]
     can_fd: bool,
     /// Set the interface to this bit rate first, bit/s (as root)
-    #[arg(long, value_name = "RATE", value_parser = parse_bit_rate)]
+    #[arg(long, value_name = "RATE", value_parser = parse_bit_rate, allow_negative_numbers = true)]
     can_bitrate: Option<u32>,
     /// Bit rate of the data part of CAN FD frames, bit/s
-    #[arg(long, value_name = "RATE", value_parser = parse_bit_rate)]
+    #[arg(long, value_name = "RATE", value_parser = parse_bit_rate, allow_negative_numbers = true)]
     data_bitrate: Option<u32>,
     /// Bytes of receive queue to ask the kernel for
-    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_RECEIVE_QUEUE_BYTES, value_parser = parse_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_RECEIVE_QUEUE_BYTES, value_parser = parse_bytes, allow_negative_numbers = true)]
     rcvbuf: usize,
 }
 

@@ -1,28 +1,9 @@
 //! Filters keep frames of the bus off the connection, and what is kept off is counted.
 
-use std::path::PathBuf;
-
-use crate::program::unique_name;
+use crate::text_file::TextFile;
 use crate::{Pair, carry};
 
 on_each_engine!(pass_and_block_files, candump_expressions, only_bus_to_peer);
-
-/// A file that goes with its test.
-struct TextFile(PathBuf);
-
-impl TextFile {
-    fn new(text: &str) -> TextFile {
-        let path = std::env::temp_dir().join(unique_name("canip-filter-"));
-        std::fs::write(&path, text).unwrap();
-        TextFile(path)
-    }
-}
-
-impl Drop for TextFile {
-    fn drop(&mut self) {
-        std::fs::remove_file(&self.0).unwrap();
-    }
-}
 
 /// Sends frames of both kinds from the server's bus, and checks which of them come out at the client's.
 fn check(engine: &str, options: &str, passing: &[&str], blocked: &[&str]) {
@@ -41,14 +22,14 @@ fn check(engine: &str, options: &str, passing: &[&str], blocked: &[&str]) {
 fn pass_and_block_files(engine: &'static str) {
     let pass = TextFile::new("# engine\n0x100-0x1FF, 0x7E8\n0x18DAF110x 0x0CF00400x/0x1FFFFF00x # 29 bits\n");
     let block = TextFile::new("0x150 0x160/0x7F0\n");
-    let options = format!("--pass-filter {} --block-filter {}", pass.0.display(), block.0.display());
+    let options = format!("--pass-filter {pass} --block-filter {block}");
     check(
         engine,
         &options,
         &["100#", "1FF#01", "7E8#0241", "18DAF110#02", "0CF004AA#11", "14F#"],
         &["0FF#", "200#", "150#", "16F#", "7E9#", "000007E8#", "18DAF111#", "0CF00500#"],
     );
-    let options = format!("--block-filter {}", block.0.display());
+    let options = format!("--block-filter {block}");
     check(engine, &options, &["100#", "00000150#"], &["150#", "160#", "165#AA"]);
 }
 

@@ -14,6 +14,9 @@ mod raw_peer;
 #[path = "../common/software_bus.rs"]
 mod software_bus;
 
+#[path = "../common/text_file.rs"]
+mod text_file;
+
 /// Tests that run once on each engine, so that a failure names it.
 macro_rules! on_each_engine {
     ($($test:ident),+ $(,)?) => {
