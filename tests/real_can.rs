@@ -15,7 +15,7 @@ mod peer;
 mod program;
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use can::{
     Load, Made, Outcome, can_available, carry_in_turns, command, controllers_available, crosses, eventually,
@@ -151,42 +151,77 @@ fn controllers_over_loopback() {
     assert!(totals["received"] >= 2_001, "{totals:?}");
 }
 
-/// Server and controller (can0) in one network namespace, client and virtual interface in another, Ethernet between
-/// them; the device (can1) is looked at from the client's side.
+/// Two network namespaces with Ethernet between them: two hosts, as far as a bridge can see.
+struct Hosts {
+    near: String,
+    far: String,
+    _namespaces: [Made; 2],
+}
+
+impl Hosts {
+    /// The far host's address.
+    const FAR_ADDRESS: &str = "192.0.2.2";
+
+    fn new() -> Hosts {
+        let (near, far) = (unique_name("n"), unique_name("f"));
+        let namespaces = [Made::namespace(&near), Made::namespace(&far)];
+        ip(&format!("link add {near} type veth peer name {far}"));
+        for (host, address) in [(&near, "192.0.2.1"), (&far, Hosts::FAR_ADDRESS)] {
+            ip(&format!("link set {host} netns {host}"));
+            ip(&format!("-n {host} addr add {address}/24 dev {host}"));
+            ip(&format!("-n {host} link set {host} up"));
+        }
+        Hosts { near, far, _namespaces: namespaces }
+    }
+
+    /// Makes a virtual CAN interface on a host.
+    fn add_vcan(host: &str, name: &str) {
+        ip(&format!("-n {host} link add dev {name} type vcan"));
+        ip(&format!("-n {host} link set {name} up"));
+    }
+
+    /// Starts a bridge on a host.
+    fn bridge(host: &str, arguments: &str) -> Program {
+        let line = format!("netns exec {host} {} {arguments}", env!("CARGO_BIN_EXE_canip_peer"));
+        let mut command = Command::new("ip");
+        command.args(line.split_whitespace());
+        Program::start(command)
+    }
+
+    /// Bridges an interface of the far host (server) to one of the near host.
+    fn pair(&self, far_can: &str, near_can: &str, options: &str) -> Pair {
+        let server = Hosts::bridge(&self.far, &format!("server --can {far_can} --port 0 {options}"));
+        let port = server.port();
+        let target = format!("--host {} --port {port}", Hosts::FAR_ADDRESS);
+        let client = Hosts::bridge(&self.near, &format!("client --can {near_can} {target} {options}"));
+        let pair = Pair { server, client };
+        pair.wait_connected();
+        pair
+    }
+
+    /// Loses every packet between the hosts, in both directions, without a word to either.
+    fn cut(&self) {
+        for host in [&self.near, &self.far] {
+            command(&format!("ip netns exec {host} tc qdisc add dev {host} root netem loss 100%")).unwrap();
+        }
+    }
+}
+
+/// Server and controller (can0) on one host, client and virtual interface on another; the device (can1) is looked at
+/// from the client's side.
 #[test]
 fn controllers_between_network_namespaces() {
     let Some(_lab) = controllers_available() else { return };
-    let (near, far) = (unique_name("n"), unique_name("f"));
-    let _namespaces = [Made::namespace(&near), Made::namespace(&far)];
-    ip(&format!("link add {near} type veth peer name {far}"));
-    ip(&format!("link set {near} netns {near}"));
-    ip(&format!("link set {far} netns {far}"));
-    ip(&format!("-n {near} addr add 192.0.2.1/24 dev {near}"));
-    ip(&format!("-n {far} addr add 192.0.2.2/24 dev {far}"));
-    ip(&format!("-n {near} link set {near} up"));
-    ip(&format!("-n {far} link set {far} up"));
-    let _moved = [Made::moved("can0", &far), Made::moved("can1", &near)];
-    for (controller, namespace) in [("can0", &far), ("can1", &near)] {
-        ip(&format!("-n {namespace} link set {controller} up type can bitrate 500000"));
+    let hosts = Hosts::new();
+    let _moved = [Made::moved("can0", &hosts.far), Made::moved("can1", &hosts.near)];
+    for (controller, host) in [("can0", &hosts.far), ("can1", &hosts.near)] {
+        ip(&format!("-n {host} link set {controller} up type can bitrate 500000"));
     }
-    ip(&format!("-n {near} link add dev vcan0 type vcan"));
-    ip(&format!("-n {near} link set vcan0 up"));
-
-    let (in_near, in_far) = (format!("ip netns exec {near}"), format!("ip netns exec {far}"));
-    let bridge = |prefix: &str, arguments: &str| {
-        let line = format!("{prefix} {} {arguments}", env!("CARGO_BIN_EXE_canip_peer"));
-        let mut words = line.split_whitespace();
-        let mut command = Command::new(words.next().unwrap());
-        command.args(words);
-        Program::start(command)
-    };
-    let server = bridge(&in_far, "server --can can0 --port 0");
-    let port = server.port();
-    let client = bridge(&in_near, &format!("client --can vcan0 --host 192.0.2.2 --port {port}"));
-    let pair = Pair { server, client };
-    pair.wait_connected();
+    Hosts::add_vcan(&hosts.near, "vcan0");
+    let pair = hosts.pair("can0", "vcan0", "");
 
     // A few at a time, as `carry_in_turns` says.
+    let in_near = format!("ip netns exec {}", hosts.near);
     for (from, to) in [("can1", "vcan0"), ("vcan0", "can1")] {
         command(&format!("{in_near} cansend {from} 7E5#5A")).unwrap();
         let dump = candump(&in_near, to, ",300:7F0");
@@ -201,6 +236,29 @@ fn controllers_between_network_namespaces() {
     }
     let totals = pair.server.interrupt().totals();
     assert!(totals["sent"] >= 65 && totals["received"] >= 65, "{totals:?}");
+}
+
+/// A peer that is cut off is dead within three heartbeats, also on a silent bus; one that is only silent is not.
+#[test]
+fn a_peer_that_is_cut_off_is_found_dead() {
+    let Some(_lab) = can_available() else { return };
+    let hosts = Hosts::new();
+    Hosts::add_vcan(&hosts.near, "vcan0");
+    Hosts::add_vcan(&hosts.far, "vcan0");
+    let heartbeat = Duration::from_secs(1);
+    let pair = hosts.pair("vcan0", "vcan0", "--heartbeat 1 --stats-interval 1");
+    // Silence for more than three heartbeats on a link that works.
+    pair.server.wait_errors("summary: links 1", 5);
+    pair.client.wait_errors("summary: links 1", 5);
+    hosts.cut();
+    let start = Instant::now();
+    pair.client
+        .wait_error("ended: the peer gave no sign of life for three heartbeat intervals; trying again");
+    pair.server.wait_error("disconnected, the peer gave no sign of life for three heartbeat intervals");
+    // TCP's timers run from the last answer to a probe, and the emulated machine is slow to print.
+    let elapsed = start.elapsed();
+    assert!(elapsed < heartbeat * 3 + Duration::from_millis(1_500), "{elapsed:?}");
+    assert!(elapsed > heartbeat, "{elapsed:?}");
 }
 
 /// The bit rate is set through netlink on the way.

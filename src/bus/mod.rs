@@ -4,6 +4,7 @@
 //! knowing which. This module opens them; it reads and writes no frame on the data path.
 
 pub mod bit_rate;
+pub mod control;
 mod error;
 pub mod interface;
 mod option;
@@ -16,6 +17,7 @@ pub mod watch;
 
 use std::os::fd::OwnedFd;
 
+pub use control::PacketInfo;
 pub use error::*;
 pub use packet::*;
 pub use transfer::*;

@@ -2,10 +2,27 @@
 
 use std::io::Write;
 
-use super::dump::TimeStyle;
+use clap::ValueEnum;
 
 const SECOND_US: u64 = 1_000_000;
 const DAY_SECONDS: u64 = 86_400;
+
+/// How receive times are printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum TimeStyle {
+    /// Seconds since the UNIX epoch
+    #[value(name = "a")]
+    Absolute,
+    /// Seconds since the frame before
+    #[value(name = "d")]
+    Delta,
+    /// Seconds since the first frame
+    #[value(name = "z")]
+    Zero,
+    /// Date and time of day, UTC
+    #[value(name = "A")]
+    Date,
+}
 
 /// Writes times in one style; knows the time before, or the first.
 pub(super) struct Clock {

@@ -7,18 +7,19 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout_at;
 
 use super::bus_argument::CanInterface;
-use super::clock::Clock;
+use super::clock::{Clock, TimeStyle};
 use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, Packet, Receiver, software};
 use crate::frame::Image;
 use crate::frame::filter::{Filter, FilterError, FilterSet, parse_candump};
 use crate::frame::notation::{IdColumn, LOG_LINE_BYTES_MAX, write_dump_line, write_log_line};
+use crate::moment::WallTime;
 
 /// Receive queue to ask a SocketCAN interface for: five seconds of a busy 1 Mbit/s bus (some 8,000 frames a second,
 /// 800 bytes each with the kernel's bookkeeping), in which a terminal or a pager may block.
@@ -52,23 +53,6 @@ pub struct DumpArguments {
     /// Print receive times: (a)bsolute, (d)elta, from (z)ero, (A)bsolute with the date, in UTC
     #[arg(short = 't', value_enum, value_name = "a|d|z|A")]
     pub time: Option<TimeStyle>,
-}
-
-/// How receive times are printed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum TimeStyle {
-    /// Seconds since the UNIX epoch
-    #[value(name = "a")]
-    Absolute,
-    /// Seconds since the frame before
-    #[value(name = "d")]
-    Delta,
-    /// Seconds since the first frame
-    #[value(name = "z")]
-    Zero,
-    /// Date and time of day, UTC
-    #[value(name = "A")]
-    Date,
 }
 
 /// Why no more frames could be printed.
@@ -295,12 +279,13 @@ impl Printer {
 
     fn take(&mut self, receiver: &Receiver, kind: BusKind, filter: &Filter) {
         for received in receiver.iter() {
-            if let Some(count) = received.kernel_dropped {
+            if let Some(count) = received.info.dropped_total {
                 self.drops.kernel_count(count);
             }
             match bus::interpret(kind, received.packet) {
                 Packet::Frame(image) if !self.is_done() && filter.passes(image) => {
-                    self.print(image, received.time_ns.unwrap_or_else(now_ns));
+                    let time_ns = received.info.received_at.map_or_else(now_ns, WallTime::as_nanos);
+                    self.print(image, time_ns);
                 }
                 Packet::Dropped { total } => self.drops.hub_count(total),
                 Packet::Frame(_) | Packet::Welcome { .. } => {}

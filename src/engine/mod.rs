@@ -8,7 +8,6 @@
 //! again and again; everything that happened comes back through a [`Handler`] during the turn.
 
 mod bus_write;
-mod control;
 pub mod epoll;
 mod slots;
 mod socket;
@@ -20,8 +19,8 @@ use std::time::Duration;
 
 use crate::buffer::SendBuffer;
 use crate::frame::Frame;
-use crate::moment::WallTime;
 
+pub use crate::bus::PacketInfo;
 pub use slots::Key;
 
 /// Bytes that a stream can hold which its handler has not consumed: the most that one turn gives it. Two thousand
@@ -39,16 +38,6 @@ pub struct BusId(Key);
 /// An open stream of an engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StreamId(Key);
-
-/// What the kernel says beside a packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct PacketInfo {
-    /// When the kernel received it (`SO_TIMESTAMPNS`), where the socket tells.
-    pub received_at: Option<WallTime>,
-    /// How many packets the socket's receive queue has had to drop so far (`SO_RXQ_OVFL`; wraps at 2^32), where
-    /// the socket tells.
-    pub dropped_total: Option<u32>,
-}
 
 /// How far a handler came with a stream's bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -142,9 +142,15 @@ fn frames_of_every_kind_cross_with_their_receive_times() {
     let mut index = 0;
     receive_count(&right, frames.len(), |received| {
         assert_eq!(received.packet, frames[index].image().as_bytes());
-        let age = received.time_ns.expect("a receive time").checked_sub(before).expect("not before sending");
+        let age = received
+            .info
+            .received_at
+            .expect("a receive time")
+            .as_nanos()
+            .checked_sub(before)
+            .expect("not before sending");
         assert!(u128::from(age) < PATIENCE.as_nanos());
-        assert_eq!(received.kernel_dropped, None);
+        assert_eq!(received.info.dropped_total, None);
         index += 1;
     });
 }
@@ -458,7 +464,7 @@ fn a_paced_bus_is_as_fast_as_its_wire() {
     let mut times = Vec::new();
     receive_count(&sockets[0], 1 + count, |received| {
         if Image::parse(received.packet).is_some() {
-            times.push(received.time_ns.unwrap());
+            times.push(received.info.received_at.unwrap().as_nanos());
         }
     });
     // A frame may be seen late, never early: the least late of many shows the schedule. 111 bits take 222

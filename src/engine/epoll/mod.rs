@@ -2,14 +2,12 @@
 //!
 //! Everything is level-triggered and non-blocking: what one turn leaves behind, the next one finds.
 
-mod batch;
 mod poller;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use self::batch::PacketBatch;
 use self::poller::{Interest, Poller, Ready};
 use super::slots::{Key, Slots};
 use super::socket::{receive, send_some, shutdown_write};
@@ -18,12 +16,13 @@ use super::{
     closed,
 };
 use crate::buffer::SendBuffer;
+use crate::bus::Receiver;
 use crate::frame::Frame;
 
 /// An engine on one epoll instance.
 pub struct EpollEngine {
     poller: Poller,
-    packets: PacketBatch,
+    packets: Receiver,
     entries: Slots<Entry>,
     /// Streams whose rest is to be shown in the next turn.
     resumed: Vec<Key>,
@@ -117,10 +116,13 @@ impl EpollEngine {
             return Ok(());
         }
         let Some(Entry::Bus(bus)) = self.entries.find_mut(ready.key) else { return Ok(()) };
-        match self
-            .packets
-            .receive(bus.descriptor.as_fd(), |packet, info| handler.bus_packet(token, packet, info))
-        {
+        let result = match self.packets.receive(bus.descriptor.as_fd()) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        self.packets.iter().for_each(|received| handler.bus_packet(token, received.packet, received.info));
+        match result {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(error) => {
@@ -202,7 +204,7 @@ impl Engine for EpollEngine {
     fn new() -> io::Result<Self> {
         Ok(Self {
             poller: Poller::new()?,
-            packets: PacketBatch::new(),
+            packets: Receiver::new(),
             entries: Slots::new(),
             resumed: Vec::new(),
         })

@@ -21,7 +21,6 @@ use io_uring::{cqueue, opcode, squeue};
 use self::buffer_ring::BufferRing;
 use self::operation::Operation;
 use self::ring::{Completion, Ring};
-use super::control::{self, CONTROL_BYTES};
 use super::slots::{Key, Slots};
 use super::socket::shutdown_write;
 use super::{
@@ -29,6 +28,7 @@ use super::{
     closed,
 };
 use crate::buffer::SendBuffer;
+use crate::bus::control::{self, CONTROL_BYTES};
 use crate::frame::Frame;
 
 /// How long the engine's end waits for the kernel to let go of its memory. Cancelled socket operations complete at

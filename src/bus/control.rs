@@ -2,8 +2,17 @@
 
 use std::mem::size_of;
 
-use super::PacketInfo;
 use crate::moment::WallTime;
+
+/// What the kernel says beside a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PacketInfo {
+    /// When the kernel received it (`SO_TIMESTAMPNS`), where the socket tells.
+    pub received_at: Option<WallTime>,
+    /// How many packets the socket's receive queue has had to drop so far (`SO_RXQ_OVFL`; wraps at 2^32), where the
+    /// socket tells.
+    pub dropped_total: Option<u32>,
+}
 
 /// Room for the two messages that a bus socket may carry: a `timespec` (16 bytes) and a drop count (4 bytes), each
 /// behind a 16-byte header and padded to 8; the rest is for messages that a kernel may add.
