@@ -70,6 +70,7 @@ fn a_hundred_peers(engine: &'static str) {
     assert_eq!(numbers, [1_099; 100]);
     peers.iter_mut().for_each(|peer| peer.expect(&encoded(1, [0, 0, 0, 1], Some(1_099))));
 
+    drop(peers);
     let totals = server.interrupt().totals();
     assert_eq!((totals["sent"], totals["received"]), (110_000, 100), "{totals:?}");
     assert_eq!((totals["kernel_drops"], totals["slow_peer"]), (0, 0), "{totals:?}");

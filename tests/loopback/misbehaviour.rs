@@ -36,6 +36,7 @@ fn a_silent_peer_is_one_of_version_4_0(engine: &'static str) {
     silent.expect(&[0x00, 4, 0x23, 0x01, 0, 0, 0x11, 0x22, 0x33, 0x44, 0, 0, 0, 0]);
     silent.expect(&[0x01, 1, 0x10, 0xF1, 0xDA, 0x18, 0x02, 0, 0, 0, 0, 0, 0, 0]);
     silent.expect(&[0x00, 0, 0xFF, 0x07, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    drop(silent);
     let totals = server.interrupt().totals();
     assert_eq!((totals["sent"], totals["not_representable"]), (3, 1), "{totals:?}");
 }
@@ -52,6 +53,7 @@ fn a_greeting_and_frames_byte_by_byte(engine: &'static str) {
         frame.iter().for_each(|byte| peer.send(&[*byte]));
     }
     assert_eq!(bus.wait(3), ["123#01020304", "124#01020304", "125#01020304"]);
+    drop(peer);
     let totals = server.interrupt().totals();
     assert_eq!((totals["received"], totals["gaps"], totals["faults"]), (3, 0, 0), "{totals:?}");
 }
@@ -144,6 +146,7 @@ fn whatever_comes_the_server_serves_on(engine: &'static str) {
     newcomer.send(GREETING);
     newcomer.expect(GREETING);
 
+    drop((good, newcomer));
     let finished = server.interrupt();
     assert_one_line_each(&finished, &about);
     assert_eq!(finished.totals()["faults"], 6);
@@ -168,6 +171,7 @@ fn only_greetings_where_4_1_is_asked_for(engine: &'static str) {
     let bytes = "WARN NAME refused: it sent the bytes 00 04 21 03 00 00 00 00 00 00 00 00 00 00 instead of a greeting: \
                  not a canip_peer, or one of version 4.0 (then use --protocol 4.0)";
     let about = [(legacy.name(), bytes), (silent.name(), none), (half.name(), none)];
+    drop(good);
     let finished = server.interrupt();
     assert_one_line_each(&finished, &about);
     assert_eq!(finished.totals()["faults"], 3);

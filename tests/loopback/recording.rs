@@ -122,6 +122,7 @@ fn several_clients(engine: &'static str) {
     server.wait_error(&format!("{leaving} disconnected"));
     round(&mut peers, 2);
     round(&mut peers, 3);
+    drop(peers);
 
     let finished = server.interrupt();
     assert_eq!(finished.totals()["unrecorded"], 0);
