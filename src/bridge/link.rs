@@ -140,7 +140,8 @@ impl Link {
         self.bus.take()
     }
 
-    /// A packet of the bus; returns the frame if it goes to the peer.
+    /// A packet of the bus; returns the frame if it is one for the peer. That includes what this peer is too slow for:
+    /// the link that records must not keep out of the record what others got.
     pub fn bus_packet<'a>(
         &mut self,
         kind: BusKind,
@@ -173,11 +174,13 @@ impl Link {
             return None;
         }
         match self.outbound.add_frame(&mut self.session, image, received_at) {
-            Outcome::Queued => return Some(image),
-            Outcome::NotRepresentable => {}
-            Outcome::Full => self.slow_peer += 1,
+            Outcome::Queued => Some(image),
+            Outcome::NotRepresentable => None,
+            Outcome::Full => {
+                self.slow_peer += 1;
+                Some(image)
+            }
         }
-        None
     }
 
     /// The bus socket's count of drops so far. It wraps at 2^32 where the kernel counts.

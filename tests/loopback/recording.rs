@@ -7,9 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::program::unique_name;
 use crate::raw_peer::{RawPeer, encoded};
 use crate::software_bus::Member;
-use crate::{Pair, carry, numbered, server};
+use crate::{Pair, WINDOW, carry, numbered, server};
 
-on_each_engine!(both_ways_on_both_sides, several_clients, appends_to_what_is_there);
+on_each_engine!(both_ways_on_both_sides, several_clients, one_that_does_not_read, appends_to_what_is_there);
 
 /// A recording, removed with its test.
 struct Recording {
@@ -131,6 +131,33 @@ fn several_clients(engine: &'static str) {
     // Two frames of each of three peers in two rounds, of two in two more; one of the bus in each.
     assert_eq!(expected.len(), 24);
     assert_eq!(recorded, expected);
+}
+
+/// The first client's connection is the one that records. What it does not take, the other gets.
+fn one_that_does_not_read(engine: &'static str) {
+    // 14 bytes each, and send buffers of 256 KiB.
+    const FRAMES: u32 = 40_000;
+    let recording = Recording::new();
+    let name = unique_name("rec");
+    let bus = Member::join(&name);
+    let server = server(engine, &name, &format!("{} --heartbeat 0", recording.option()));
+    let port = server.port();
+    let mut slow = RawPeer::connect_narrow(port);
+    slow.send(&encoded(0x700, [0; 4], None));
+    bus.wait_count(1);
+    let mut other = RawPeer::greeted(port);
+    let numbers: Vec<u32> = (0..FRAMES).collect();
+    let mut expected = vec!["700#00000000".to_owned()];
+    for window in numbers.chunks(WINDOW) {
+        let frames: Vec<String> = window.iter().map(|number| format!("123#{number:08X}")).collect();
+        bus.send(&frames);
+        other.skip(window.len() * 18);
+        expected.extend(frames);
+    }
+    server.wait_error("frames dropped: the peer takes them too slowly");
+    let finished = server.interrupt();
+    assert_eq!(finished.totals()["unrecorded"], 0);
+    assert!(recording.frames(&name) == expected, "{:?}", finished.errors.last());
 }
 
 fn appends_to_what_is_there(engine: &'static str) {
