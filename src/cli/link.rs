@@ -178,6 +178,7 @@ impl LinkArgs {
             },
             offer: Features { sequence: !self.no_seq, time: self.timestamp },
             heartbeat: self.heartbeat,
+            max_age: Some(Duration::from_millis(250)),
             stats_interval: self.stats_interval,
             record: self.record.clone(),
             engine: match self.engine {
