@@ -24,6 +24,9 @@ use crate::moment::Moment;
 /// How long the engine may keep the thread while frames come. Connecting clients and signals wait as long at most.
 const SLICE: Duration = Duration::from_millis(20);
 
+/// The same while a bus socket is being opened, which other tasks of the thread have a part in.
+const OPENING_SLICE: Duration = Duration::from_millis(1);
+
 /// How often a bus that is gone is looked for, where no notice of it comes (a software bus), or none that was read.
 const BUS_RETRY: Duration = Duration::from_millis(100);
 
@@ -47,13 +50,15 @@ struct Inner<E: Engine> {
     links: Links,
     /// When links must be serviced although nothing happened.
     deadline: Option<Moment>,
+    /// A bus socket is being opened.
+    opening: bool,
     /// The engine was asked to wake its descriptor, and not yet to leave off.
     armed: bool,
 }
 
 impl<E: Engine> DataPath<E> {
     pub fn new(engine: E, links: Links, host: Host, clock: Clock) -> Self {
-        let inner = Inner { engine, links, deadline: None, armed: false };
+        let inner = Inner { engine, links, deadline: None, opening: false, armed: false };
         Self {
             inner: RefCell::new(inner),
             host,
@@ -124,7 +129,10 @@ impl<E: Engine> DataPath<E> {
                     continue;
                 }
                 Some(None) => None,
-                Some(Some(opening)) => Some(opening.open().await),
+                Some(Some(opening)) => {
+                    self.inner.borrow_mut().opening = true;
+                    Some(opening.open().await)
+                }
             };
             let there_is_one = self.give_bus(opened);
             if !there_is_one {
@@ -138,7 +146,8 @@ impl<E: Engine> DataPath<E> {
 
     /// Hands a bus socket over, or the reason why there is none.
     fn give_bus(&self, opened: Option<Result<OwnedFd, BusError>>) -> bool {
-        let Inner { engine, links, .. } = &mut *self.inner.borrow_mut();
+        let Inner { engine, links, opening, .. } = &mut *self.inner.borrow_mut();
+        *opening = false;
         let socket = links.note_opened(opened);
         let there_is_one = socket.is_some();
         links.give_bus(engine, socket);
@@ -205,7 +214,7 @@ impl<E: Engine> Inner<E> {
     /// Turns the engine until the slice is over or nothing more happens; returns whether anything did.
     fn slice(&mut self, clock: Clock) -> io::Result<bool> {
         let mut now = clock.now();
-        let end = now.after(SLICE);
+        let end = now.after(if self.opening { OPENING_SLICE } else { SLICE });
         let mut busy = false;
         self.service(now);
         while now < end && !self.links.is_bus_wanted() {

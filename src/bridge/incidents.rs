@@ -23,7 +23,7 @@ pub fn describe(before: &Counters, after: &Counters) -> String {
 }
 
 /// Lines of the same kind in a row, before the rest is only counted.
-const LINES: u32 = 5;
+const LINES: u32 = 20;
 
 /// Keeps what any stranger can cause from filling a log: a few lines between two ticks, then a count.
 #[derive(Debug, Default)]
@@ -76,8 +76,8 @@ mod tests {
     #[test]
     fn a_flood_of_lines_becomes_a_count() {
         let mut limit = LineLimit::default();
-        assert_eq!((0..100).filter(|_| limit.allows()).count(), 5);
-        assert_eq!(limit.tick(), 95);
+        assert_eq!((0..100).filter(|_| limit.allows()).count(), 20);
+        assert_eq!(limit.tick(), 80);
         assert_eq!(limit.tick(), 0);
         assert!(limit.allows());
     }

@@ -340,6 +340,11 @@ impl Link {
         self.bus.is_none() && self.session.agreement().is_some() && has_use
     }
 
+    /// Whether the link has its bus socket, or there was none to be had.
+    pub fn has_tried_bus(&self) -> bool {
+        self.bus.is_some() || self.bus_failed
+    }
+
     /// Whether the peer was found not to speak the protocol.
     pub fn is_faulty(&self) -> bool {
         matches!(self.phase, Phase::Draining { ending: Ending::Fault(_), .. })

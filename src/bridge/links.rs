@@ -262,7 +262,10 @@ impl Links {
         let Some(link) = &mut self.table[index] else { return };
         link.dirty = false;
         link.tick(now);
-        if let Some(greeting) = link.session.take_greeting() {
+        // A server's answer waits for the bus: whoever has it gets every frame from then on.
+        if (link.session.agreement().is_none() || link.has_tried_bus())
+            && let Some(greeting) = link.session.take_greeting()
+        {
             link.outbound.add_greeting(greeting);
         }
         if let Some(error) = link.bus_stopped.take() {
@@ -340,8 +343,7 @@ fn record_written(recorder: &mut Recorder, bus: &BusSocket, frames: &[Frame], re
 /// Says once that a link is open. Its bus socket is by then: who reads the line can send a frame.
 fn announce(link: &mut Link, role: Role) {
     // A peer whose first bytes are nonsense was never connected.
-    let is_ready = link.bus.is_some() || link.bus_failed;
-    if link.announced || link.is_faulty() || !is_ready {
+    if link.announced || link.is_faulty() || !link.has_tried_bus() {
         return;
     }
     let Some(agreement) = link.session.agreement() else { return };
