@@ -15,6 +15,7 @@ use tokio::time::timeout_at;
 
 use super::bus_argument::CanInterface;
 use super::clock::{Clock, TimeStyle};
+use super::logging;
 use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, Packet, Receiver, software};
 use crate::frame::Image;
 use crate::frame::filter::{Filter, FilterError, FilterSet, parse_candump};
@@ -141,7 +142,9 @@ async fn dump(arguments: &DumpArguments, address: BusAddress, filter: Filter) ->
                 source.rejoin(&filter)?;
                 printer.drops.new_socket();
             }
-            Event::Down => eprintln!("canip_peer dump: {} is down; waiting", source.address.name),
+            Event::Down => {
+                logging::say(&format!("canip_peer dump: {} is down; waiting", source.address.name));
+            }
             Event::Signal | Event::Quiet => break,
         }
     }
@@ -291,7 +294,8 @@ impl Printer {
                 Packet::Frame(_) | Packet::Welcome { .. } => {}
                 Packet::Malformed => {
                     let length = received.packet.len();
-                    eprintln!("canip_peer dump: {}: a packet of {length} bytes is no frame", self.name);
+                    let name = &self.name;
+                    logging::say(&format!("canip_peer dump: {name}: a packet of {length} bytes is no frame"));
                 }
             }
         }
@@ -367,9 +371,9 @@ impl Drops {
             return;
         }
         let (more, total) = (self.total - self.told, self.total);
-        eprintln!(
+        logging::say(&format!(
             "canip_peer dump: {name}: {more} frames dropped because they were read too slowly ({total} in all)"
-        );
+        ));
         self.told = self.total;
         self.told_at = Some(Instant::now());
     }

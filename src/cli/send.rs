@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::bus_argument::CanInterface;
+use super::logging;
 use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, OpenBus, software};
 use crate::frame::filter::KernelFilter;
 use crate::frame::notation::{NotationError, parse_compact, parse_log_line};
@@ -228,7 +229,8 @@ impl Sender {
                 return Err(SendError::QueueFull { bus: self.name(), sent: self.sent });
             }
             if waited >= SAY_AFTER && !told {
-                eprintln!("canip_peer send: {}: waiting for room in the transmit queue", self.address.name);
+                let name = &self.address.name;
+                logging::say(&format!("canip_peer send: {name}: waiting for room in the transmit queue"));
                 told = true;
             }
             self.wait(&error)?;
