@@ -36,8 +36,8 @@ const DROPS_TOLD_EVERY: Duration = Duration::from_secs(1);
   #FFFFFFFF  error frames of these classes (without it none)
   j          all filters must match instead of any")]
 pub struct DumpArguments {
-    /// What kind of bus it is
-    #[arg(long, value_enum, default_value = "socketcan")]
+    /// Kind of bus: socketcan, or software (in user space)
+    #[arg(long, value_name = "KIND", value_enum, default_value = "socketcan", hide_possible_values = true)]
     pub can_interface: CanInterface,
     /// Interface or name of the software bus, then filters: can0,123:7FF,400~7F0
     #[arg(value_name = "IFACE[,FILTER...]")]
@@ -52,7 +52,7 @@ pub struct DumpArguments {
     #[arg(short = 'T', value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout_ms: Option<u64>,
     /// Print receive times: (a)bsolute, (d)elta, from (z)ero, (A)bsolute with the date, in UTC
-    #[arg(short = 't', value_enum, value_name = "a|d|z|A")]
+    #[arg(short = 't', value_enum, value_name = "a|d|z|A", hide_possible_values = true)]
     pub time: Option<TimeStyle>,
 }
 

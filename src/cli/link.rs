@@ -62,10 +62,10 @@ pub struct ClientArgs {
     #[command(flatten)]
     pub link: LinkArgs,
     /// Name or address of the server
-    #[arg(long, value_name = "HOST", value_parser = parse_host)]
+    #[arg(long, value_name = "HOST", help_heading = LINK, display_order = 0, value_parser = parse_host)]
     host: String,
     /// TCP port of the server
-    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = parse_port, allow_negative_numbers = true)]
+    #[arg(long, value_name = "PORT", help_heading = LINK, display_order = 1, default_value_t = DEFAULT_PORT, value_parser = parse_port, allow_negative_numbers = true)]
     port: u16,
 }
 
@@ -96,8 +96,8 @@ struct BusArgs {
     /// Interface (can0, vcan0), or name of a software bus (bus0, bus0@500000)
     #[arg(long, value_name = "IFACE")]
     can: String,
-    /// Kind of bus
-    #[arg(long, value_name = "KIND", value_enum, default_value = "socketcan")]
+    /// Kind of bus: socketcan, or software (in user space)
+    #[arg(long, value_name = "KIND", value_enum, default_value = "socketcan", hide_possible_values = true)]
     can_interface: CanInterface,
     /// Refuse an interface that cannot carry CAN FD frames
     #[arg(long)]
@@ -132,8 +132,8 @@ struct FilterArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = LINK)]
 struct ConnectionArgs {
-    /// Version of the protocol to speak
-    #[arg(long, value_name = "VERSION", value_enum, default_value_t)]
+    /// Protocol: 4.0, 4.1, or auto (4.1 as a client, the client's as a server)
+    #[arg(long, value_name = "VERSION", value_enum, default_value_t, hide_possible_values = true)]
     protocol: ProtocolArg,
     /// Do not offer sequence numbers
     #[arg(long)]
@@ -147,8 +147,8 @@ struct ConnectionArgs {
     /// Milliseconds that a frame may wait here before it is discarded; 0 for no limit
     #[arg(long, value_name = "MILLISECONDS", default_value_t = DEFAULT_MAX_AGE_MS, value_parser = parse_milliseconds, allow_negative_numbers = true)]
     max_age: u32,
-    /// What moves the frames
-    #[arg(long, value_name = "ENGINE", value_enum, default_value_t)]
+    /// Engine: uring, epoll, or auto (io_uring where it is allowed)
+    #[arg(long, value_name = "ENGINE", value_enum, default_value_t, hide_possible_values = true)]
     engine: EngineArg,
 }
 
@@ -156,8 +156,15 @@ struct ConnectionArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = DIAGNOSTICS)]
 struct DiagnosticsArgs {
-    /// How much to say on standard error
-    #[arg(long, value_name = "LEVEL", value_enum, ignore_case = true, default_value_t)]
+    /// How much to say on standard error: DEBUG, INFO, WARNING or ERROR
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        value_enum,
+        ignore_case = true,
+        default_value_t,
+        hide_possible_values = true
+    )]
     log_level: LogLevel,
     /// Seconds between summary lines; 0 for none
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_stats_interval, allow_negative_numbers = true)]
@@ -346,7 +353,8 @@ fn parse_seconds(text: &str, limits: RangeInclusive<f64>) -> Option<Duration> {
 fn parse_milliseconds(text: &str) -> Result<u32, String> {
     const LONGEST: u32 = 86_400_000;
     let milliseconds = text.parse().ok().filter(|&milliseconds| milliseconds <= LONGEST);
-    milliseconds.ok_or_else(|| "give milliseconds, 1 to 86400000, for example 250, or 0 for no limit".to_owned())
+    milliseconds
+        .ok_or_else(|| "give milliseconds, 1 to 86400000, for example 250, or 0 for no limit".to_owned())
 }
 
 #[cfg(test)]
