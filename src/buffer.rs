@@ -58,6 +58,11 @@ impl SendBuffer {
         self.sent += count;
     }
 
+    /// How many bytes at the front were sent.
+    pub fn sent_bytes(&self) -> usize {
+        self.sent
+    }
+
     /// Whether nothing is left to send.
     pub fn is_sent(&self) -> bool {
         self.sent == self.filled

@@ -39,10 +39,10 @@ pub struct BridgeConfig {
     pub protocol: Protocol,
     /// What is offered to the peer.
     pub offer: Features,
-    /// How long a frame may wait in this process, in either direction; `None` for no limit.
-    pub max_age: Option<Duration>,
     /// How often a silent peer is asked for a sign of life; zero for never.
     pub heartbeat: Duration,
+    /// How long a frame may wait in this process, in either direction; `None` for no limit.
+    pub max_age: Option<Duration>,
     /// How often the summary line is printed; zero for never.
     pub stats_interval: Duration,
     /// Where every frame that crosses is recorded.

@@ -5,7 +5,9 @@
 use canip_peer::buffer::SendBuffer;
 use canip_peer::frame::{Frame, Identifier};
 use canip_peer::moment::{Moment, WallTime};
-use canip_peer::session::{Inbound, InboundQueue, Outcome, Protocol, Role, Session, SessionConfig, Version};
+use canip_peer::session::{
+    FrameQueue, Outcome, Protocol, ReceivedFrame, Role, Session, SessionConfig, Version,
+};
 use canip_peer::wire::greeting::Features;
 use proptest::prelude::*;
 
@@ -17,14 +19,14 @@ const CLIENT_STREAM: &[u8] = include_bytes!("golden/v4.1-seq-ts.bin");
 const LEGACY_STREAM: &[u8] = include_bytes!("golden/v4.0.bin");
 
 #[derive(Default)]
-struct Queue(Vec<Inbound>);
+struct Queue(Vec<ReceivedFrame>);
 
-impl InboundQueue for Queue {
+impl FrameQueue for Queue {
     fn has_room(&self) -> bool {
         true
     }
 
-    fn push(&mut self, inbound: Inbound) {
+    fn push(&mut self, inbound: ReceivedFrame) {
         self.0.push(inbound);
     }
 }
@@ -48,7 +50,7 @@ fn recorded_frames() -> [(Frame, WallTime); 3] {
 }
 
 /// Hands a stream to a session piece by piece, keeping what it does not consume, as an engine does.
-fn receive_in_pieces(session: &mut Session, pieces: &[&[u8]]) -> Result<Vec<Inbound>, String> {
+fn receive_in_pieces(session: &mut Session, pieces: &[&[u8]]) -> Result<Vec<ReceivedFrame>, String> {
     let mut queue = Queue::default();
     let mut kept: Vec<u8> = Vec::new();
     for piece in pieces {
@@ -76,7 +78,7 @@ fn a_client_sends_the_recorded_bytes() {
 fn a_server_reads_the_recorded_bytes() {
     let mut server = session(Role::Server, true, true);
     let received = receive_in_pieces(&mut server, &[CLIENT_STREAM]).unwrap();
-    let expected = recorded_frames().map(|(frame, time)| Inbound { frame, peer_time: Some(time) });
+    let expected = recorded_frames().map(|(frame, time)| ReceivedFrame { frame, peer_time: Some(time) });
     assert_eq!(received, expected);
     assert_eq!(server.take_greeting(), Some(&b"CANIP/4.1 FEAT=SEQ,TS\n"[..]));
 }
@@ -85,7 +87,7 @@ fn a_server_reads_the_recorded_bytes() {
 fn a_server_reads_a_legacy_stream() {
     let mut server = session(Role::Server, true, true);
     let received = receive_in_pieces(&mut server, &[LEGACY_STREAM]).unwrap();
-    assert_eq!(received, recorded_frames().map(|(frame, _)| Inbound { frame, peer_time: None }));
+    assert_eq!(received, recorded_frames().map(|(frame, _)| ReceivedFrame { frame, peer_time: None }));
     assert_eq!(server.agreement().unwrap().version, Version::V40);
     assert_eq!(server.take_greeting(), None);
 }

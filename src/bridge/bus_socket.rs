@@ -5,8 +5,9 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
+use super::detached;
 use crate::bus::interface::{self, InterfaceState};
 use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, Pace};
 use crate::frame::filter::Filter;
@@ -76,41 +77,39 @@ impl BusSocket {
         &self.filter
     }
 
-    /// A new socket; `None` while the bus is not there.
-    pub fn open(&mut self) -> Option<OwnedFd> {
-        if matches!(self.state, InterfaceState::Missing | InterfaceState::NotCan) {
-            return None;
+    /// How to open a new socket; `None` while the bus is not there.
+    pub fn opening(&self) -> Option<Opening> {
+        let is_up = matches!(self.state, InterfaceState::Up { .. });
+        is_up.then(|| Opening { address: self.address.clone(), options: self.options.clone() })
+    }
+
+    /// Says, once, that a socket could not be opened.
+    pub fn failed(&mut self, error: &BusError) {
+        if !std::mem::replace(&mut self.failing, true) {
+            warn!("{error}; trying on");
         }
-        match bus::open(&self.address, &self.options) {
-            Ok(open) => {
-                self.failing = false;
-                Some(open.descriptor)
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut self.failing, true) {
-                    warn!("{error}; trying on");
-                }
-                None
-            }
-        }
+    }
+
+    /// Notes that a socket could be opened.
+    pub fn worked(&mut self) {
+        self.failing = false;
     }
 
     /// A socket has reported `error`, which is why it receives no more.
     pub fn stopped(&mut self, error: &io::Error) {
         match error.raw_os_error() {
-            Some(libc::ENETDOWN | libc::ENODEV) => {
-                self.look();
-            }
+            // Said when the interface is looked at, which its change brings about.
+            Some(libc::ENETDOWN | libc::ENODEV) => {}
             // The software bus's host has left; the next attempt joins or hosts.
-            None => {}
-            Some(_) => warn!("{}: {error}; opening it anew", self.address.name),
+            None | Some(libc::ECONNRESET) => {}
+            Some(_) => debug!("{}: {error}; opening it anew", self.address.name),
         }
     }
 
     /// Frames that a socket's queue has dropped so far, where the kernel tells.
-    pub fn drops(&self, socket: BorrowedFd<'_>) -> Option<u64> {
+    pub fn drops(&self, socket: BorrowedFd<'_>) -> Option<u32> {
         match self.address.kind {
-            BusKind::SocketCan => interface::kernel_drops(socket).ok().map(u64::from),
+            BusKind::SocketCan => interface::kernel_drops(socket).ok(),
             BusKind::Software => None,
         }
     }
@@ -150,6 +149,28 @@ impl BusSocket {
             }
             InterfaceState::NotCan => warn!("interface {name} is no CAN interface any more"),
         }
+    }
+}
+
+/// What it takes to open a socket, apart from everything else.
+#[derive(Debug)]
+pub struct Opening {
+    address: BusAddress,
+    options: BusOptions,
+}
+
+impl Opening {
+    /// Opens the socket. Joining a software bus waits for its host, which may be slow or hang: that is done on a thread
+    /// of its own, so that frames go on crossing meanwhile.
+    ///
+    /// # Errors
+    /// Why it cannot be opened.
+    pub async fn open(self) -> Result<OwnedFd, BusError> {
+        let opened = match self.address.kind {
+            BusKind::SocketCan => bus::open(&self.address, &self.options),
+            BusKind::Software => detached::run(move || bus::open(&self.address, &self.options)).await,
+        };
+        opened.map(|open| open.descriptor)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The connecting side: one link at a time, again and again.
 
 use std::io;
+use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -8,6 +9,7 @@ use tracing::{debug, warn};
 
 use super::backoff::Backoff;
 use super::data_path::DataPath;
+use super::detached;
 use super::link::{Ended, Ending};
 use super::tcp;
 use crate::engine::Engine;
@@ -73,7 +75,8 @@ async fn attempt<E: Engine>(
     keepalive: Option<Keepalive>,
     data_path: &DataPath<E>,
 ) -> io::Result<Ended> {
-    let addresses = tokio::net::lookup_host((target.host.as_str(), target.port)).await?;
+    let name = (target.host.clone(), target.port);
+    let addresses = detached::run(move || name.to_socket_addrs()).await?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
         debug!("connecting to {address}");

@@ -16,13 +16,16 @@ use super::clock::Clock;
 use super::host::Host;
 use super::link::Ended;
 use super::links::Links;
-use crate::bus;
+use crate::bus::{self, BusError};
 use crate::engine::Engine;
 use crate::metrics::Counters;
 use crate::moment::Moment;
 
 /// How long the engine may keep the thread while frames come. Connecting clients and signals wait as long at most.
 const SLICE: Duration = Duration::from_millis(20);
+
+/// The same while a bus socket is being opened, which other tasks of the thread have a part in.
+const OPENING_SLICE: Duration = Duration::from_millis(1);
 
 /// How often a bus that is gone is looked for, where no notice of it comes (a software bus), or none that was read.
 const BUS_RETRY: Duration = Duration::from_millis(100);
@@ -36,6 +39,10 @@ pub struct DataPath<E: Engine> {
     changed: Notify,
     /// Tells that there are fewer links than before.
     link_ended: Notify,
+    /// Tells that a link wants a bus socket.
+    bus_wanted: Notify,
+    /// Tells that the interface may be there again.
+    bus_changed: Notify,
 }
 
 struct Inner<E: Engine> {
@@ -43,15 +50,24 @@ struct Inner<E: Engine> {
     links: Links,
     /// When links must be serviced although nothing happened.
     deadline: Option<Moment>,
-    bus_retry: Option<Moment>,
+    /// A bus socket is being opened.
+    opening: bool,
     /// The engine was asked to wake its descriptor, and not yet to leave off.
     armed: bool,
 }
 
 impl<E: Engine> DataPath<E> {
     pub fn new(engine: E, links: Links, host: Host, clock: Clock) -> Self {
-        let inner = Inner { engine, links, deadline: None, bus_retry: None, armed: false };
-        Self { inner: RefCell::new(inner), host, clock, changed: Notify::new(), link_ended: Notify::new() }
+        let inner = Inner { engine, links, deadline: None, opening: false, armed: false };
+        Self {
+            inner: RefCell::new(inner),
+            host,
+            clock,
+            changed: Notify::new(),
+            link_ended: Notify::new(),
+            bus_wanted: Notify::new(),
+            bus_changed: Notify::new(),
+        }
     }
 
     /// How many links there are.
@@ -99,6 +115,50 @@ impl<E: Engine> DataPath<E> {
         let Inner { engine, links, .. } = &mut *self.inner.borrow_mut();
         links.check_bus(engine);
         self.changed.notify_one();
+        self.bus_changed.notify_one();
+    }
+
+    /// Opens bus sockets for the links that want one, for ever.
+    pub async fn provide_buses(&self) {
+        loop {
+            self.check_bus();
+            let wanted = self.inner.borrow().links.wanted_bus();
+            let opened = match wanted {
+                None => {
+                    self.bus_wanted.notified().await;
+                    continue;
+                }
+                Some(None) => None,
+                Some(Some(opening)) => {
+                    self.inner.borrow_mut().opening = true;
+                    Some(opening.open().await)
+                }
+            };
+            let there_is_one = self.give_bus(opened);
+            if !there_is_one {
+                tokio::select! {
+                    () = self.bus_changed.notified() => {}
+                    () = tokio::time::sleep(BUS_RETRY) => {}
+                }
+            }
+        }
+    }
+
+    /// Hands a bus socket over, or the reason why there is none.
+    fn give_bus(&self, opened: Option<Result<OwnedFd, BusError>>) -> bool {
+        let Inner { engine, links, opening, .. } = &mut *self.inner.borrow_mut();
+        *opening = false;
+        let socket = links.note_opened(opened);
+        let there_is_one = socket.is_some();
+        links.give_bus(engine, socket);
+        self.changed.notify_one();
+        there_is_one
+    }
+
+    /// Ends all links that are left, so that their counters are whole.
+    pub fn abandon_all(&self) {
+        let Inner { engine, links, .. } = &mut *self.inner.borrow_mut();
+        links.abandon_all(engine);
     }
 
     /// Moves frames for ever. May be dropped, and called anew.
@@ -115,6 +175,9 @@ impl<E: Engine> DataPath<E> {
             if self.link_count() < count {
                 self.link_ended.notify_one();
             }
+            if self.inner.borrow_mut().links.take_bus_wanted() {
+                self.bus_wanted.notify_one();
+            }
             if busy {
                 self.host.breathe().await?;
             } else {
@@ -128,7 +191,7 @@ impl<E: Engine> DataPath<E> {
         let (armed, deadline) = {
             let inner = &mut *self.inner.borrow_mut();
             inner.armed = true;
-            (inner.engine.arm_wake()?, inner.next_deadline())
+            (inner.engine.arm_wake()?, inner.deadline)
         };
         if armed {
             let expired = async {
@@ -151,14 +214,14 @@ impl<E: Engine> Inner<E> {
     /// Turns the engine until the slice is over or nothing more happens; returns whether anything did.
     fn slice(&mut self, clock: Clock) -> io::Result<bool> {
         let mut now = clock.now();
-        let end = now.after(SLICE);
+        let end = now.after(if self.opening { OPENING_SLICE } else { SLICE });
         let mut busy = false;
-        self.service(now)?;
-        while now < end {
-            let until = self.next_deadline().map_or(end, |deadline| deadline.min(end));
+        self.service(now);
+        while now < end && !self.links.is_bus_wanted() {
+            let until = self.deadline.map_or(end, |deadline| deadline.min(end));
             let happened = self.engine.turn(until.since(now), &mut self.links)?;
             now = clock.now();
-            self.service(now)?;
+            self.service(now);
             busy |= happened;
             if !happened && now < until {
                 // A signal: the task that waits for it comes first.
@@ -168,26 +231,14 @@ impl<E: Engine> Inner<E> {
         Ok(busy)
     }
 
-    fn service(&mut self, now: Moment) -> io::Result<()> {
-        if self.bus_retry.is_some_and(|at| at <= now) {
-            self.bus_retry = None;
-            self.links.check_bus(&mut self.engine);
-        }
+    fn service(&mut self, now: Moment) {
         let all = self.deadline.is_some_and(|deadline| deadline <= now);
-        if self.links.service(&mut self.engine, now, all)? || all {
+        if self.links.service(&mut self.engine, now, all) || all {
             self.deadline = self.links.deadline();
         }
-        if self.links.take_lacks_bus() {
-            self.bus_retry.get_or_insert(now.after(BUS_RETRY));
-        }
-        Ok(())
     }
 
     fn disarm(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.armed) { self.engine.disarm_wake() } else { Ok(()) }
-    }
-
-    fn next_deadline(&self) -> Option<Moment> {
-        [self.deadline, self.bus_retry].into_iter().flatten().min()
     }
 }

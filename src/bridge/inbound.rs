@@ -7,7 +7,7 @@ use super::transmit_queue::TransmitQueue;
 use crate::engine::{BusId, Engine};
 use crate::frame::Frame;
 use crate::moment::Moment;
-use crate::session::InboundQueue;
+use crate::session::FrameQueue;
 
 /// How long to wait before another attempt at a full transmit queue that others share (`ENOBUFS`; polling does not
 /// help there): twice the time of a frame on a 500 kbit/s bus.
@@ -48,8 +48,13 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    pub fn new() -> Self {
-        Self { queue: TransmitQueue::new(), waiting: Waiting::Reopened, counters: InboundCounters::default() }
+    /// Nothing waits yet. Frames may wait for `max_age`.
+    pub fn new(max_age: Option<Duration>) -> Self {
+        Self {
+            queue: TransmitQueue::new(max_age),
+            waiting: Waiting::Reopened,
+            counters: InboundCounters::default(),
+        }
     }
 
     /// The counts so far.
@@ -69,11 +74,11 @@ impl Inbound {
 
     /// When [`Inbound::flush`] must be called next, even if nothing happens.
     pub fn deadline(&self) -> Option<Moment> {
-        let stale_at = self.queue.deadline()?;
-        match self.waiting {
-            Waiting::Until(retry_at) => Some(stale_at.min(retry_at)),
-            _ => Some(stale_at),
-        }
+        let retry_at = match self.waiting {
+            Waiting::Until(retry_at) => Some(retry_at),
+            _ => None,
+        };
+        [self.queue.deadline(), retry_at].into_iter().flatten().min()
     }
 
     /// Writes what waits, in order, as far as the bus takes it; `accepted` sees what it took.
@@ -88,7 +93,9 @@ impl Inbound {
         mut accepted: impl FnMut(&[Frame]),
     ) -> io::Result<()> {
         self.counters.stale += self.queue.discard_stale(now) as u64;
-        if matches!(self.waiting, Waiting::Until(retry_at) if retry_at <= now) {
+        if matches!(self.waiting, Waiting::Until(retry_at) if retry_at <= now)
+            || self.lost_what_it_waited_for()
+        {
             self.waiting = Waiting::Nothing;
         }
         while let (Some(bus), Waiting::Nothing, false) = (bus, self.waiting, self.queue.is_empty()) {
@@ -102,6 +109,11 @@ impl Inbound {
         }
         self.make_room();
         Ok(())
+    }
+
+    /// A retry for frames that are gone by now is none.
+    fn lost_what_it_waited_for(&self) -> bool {
+        matches!(self.waiting, Waiting::Until(_)) && self.queue.is_empty()
     }
 
     fn stopped<E: Engine>(

@@ -64,10 +64,51 @@ enum Phase {
         until: Moment,
         finished: bool,
     },
-    /// Nothing more comes from the peer; what it sent may still wait for the bus.
-    Draining(Ending),
-    /// There is nothing more to wait for.
-    Ended(Ending),
+    /// Nothing more comes from the peer; what it sent may still wait for the bus, until then at most.
+    Draining {
+        ending: Ending,
+        until: Option<Moment>,
+    },
+}
+
+/// What is known about a packet beside its bytes.
+pub struct PacketContext<'a> {
+    pub kind: BusKind,
+    pub filter: &'a Filter,
+    pub info: PacketInfo,
+    /// When the kernel received it.
+    pub received_at: WallTime,
+    /// Whether that is too long ago.
+    pub is_stale: bool,
+    /// Now.
+    pub now: Moment,
+}
+
+/// A bus socket's own counts of drops, as last seen.
+#[derive(Clone, Copy, Default)]
+struct SocketDrops {
+    kernel: u32,
+    hub: u64,
+}
+
+impl SocketDrops {
+    /// How many drops are new in the kernel's count, which wraps. `SO_RXQ_OVFL` tells the count as it was when its
+    /// packet was queued, `SO_MEMINFO` as it is: what comes from the queue afterwards is older, and tells nothing new.
+    fn advance_kernel(&mut self, total: u32) -> u64 {
+        let new = total.wrapping_sub(self.kernel);
+        if new >= 1 << 31 {
+            return 0;
+        }
+        self.kernel = total;
+        u64::from(new)
+    }
+
+    /// How many drops are new in the software bus's count.
+    fn advance_hub(&mut self, total: u64) -> u64 {
+        let new = total.saturating_sub(self.hub);
+        self.hub = self.hub.max(total);
+        new
+    }
 }
 
 /// A link's state beside its descriptors. It never calls the engine: [`super::links`] does, with what it finds here.
@@ -86,6 +127,8 @@ pub struct Link {
     pub dirty: bool,
     /// Whether the stream waits for room in the queue.
     pub paused: bool,
+    /// Whether the bus could not be opened when it was last tried.
+    pub bus_failed: bool,
     /// Why the bus socket receives no more, until that was dealt with.
     pub bus_stopped: Option<io::Error>,
     /// [`Link::deadline`] when the link was last serviced.
@@ -94,34 +137,48 @@ pub struct Link {
     pub reported: Counters,
     phase: Phase,
     kernel_drops: u64,
-    /// The current bus socket's own count, from which [`Link::kernel_drops`] is advanced.
-    socket_drops: u64,
+    /// The current bus socket's own counts, from which `kernel_drops` is advanced.
+    socket_drops: SocketDrops,
     filtered: u64,
     slow_peer: u64,
+    /// Frames of the bus that were too old when they were read.
+    stale_packets: u64,
+    /// Frames of the bus that came when the link was about to end.
+    late_packets: u64,
     malformed_packets: u64,
     on_end: oneshot::Sender<Ended>,
 }
 
 impl Link {
-    pub fn new(name: String, session: Session, stream: StreamId, on_end: oneshot::Sender<Ended>) -> Self {
+    /// A link on a stream that has just been opened. Frames may wait for `max_age`, either way.
+    pub fn new(
+        name: String,
+        session: Session,
+        stream: StreamId,
+        max_age: Option<Duration>,
+        on_end: oneshot::Sender<Ended>,
+    ) -> Self {
         Self {
             name,
             session,
             stream,
             bus: None,
-            outbound: Outbound::new(),
-            inbound: Inbound::new(),
+            outbound: Outbound::new(max_age),
+            inbound: Inbound::new(max_age),
             announced: false,
             dirty: false,
             paused: false,
+            bus_failed: false,
             bus_stopped: None,
             known_deadline: None,
             reported: Counters::default(),
             phase: Phase::Running,
             kernel_drops: 0,
-            socket_drops: 0,
+            socket_drops: SocketDrops::default(),
             filtered: 0,
             slow_peer: 0,
+            stale_packets: 0,
+            late_packets: 0,
             malformed_packets: 0,
             on_end,
         }
@@ -130,7 +187,8 @@ impl Link {
     /// The bus was opened: its own drop count starts at zero.
     pub fn attach_bus(&mut self, bus: BusId) {
         self.bus = Some(bus);
-        self.socket_drops = 0;
+        self.bus_failed = false;
+        self.socket_drops = SocketDrops::default();
         self.inbound.retry();
     }
 
@@ -142,21 +200,14 @@ impl Link {
 
     /// A packet of the bus; returns the frame if it is one for the peer. That includes what this peer is too slow for:
     /// the link that records must not keep out of the record what others got.
-    pub fn bus_packet<'a>(
-        &mut self,
-        kind: BusKind,
-        filter: &Filter,
-        packet: &'a [u8],
-        info: PacketInfo,
-        received_at: WallTime,
-    ) -> Option<Image<'a>> {
-        if let Some(total) = info.dropped_total {
-            self.note_socket_drops(u64::from(total));
+    pub fn bus_packet<'a>(&mut self, context: &PacketContext<'_>, packet: &'a [u8]) -> Option<Image<'a>> {
+        if let Some(total) = context.info.dropped_total {
+            self.note_kernel_total(total);
         }
-        let image = match interpret(kind, packet) {
+        let image = match interpret(context.kind, packet) {
             Packet::Frame(image) => image,
             Packet::Dropped { total } => {
-                self.note_socket_drops(total);
+                self.kernel_drops += self.socket_drops.advance_hub(total);
                 return None;
             }
             Packet::Welcome { .. } => return None,
@@ -166,14 +217,20 @@ impl Link {
             }
         };
         if !matches!(self.phase, Phase::Running) {
+            self.late_packets += 1;
             return None;
         }
-        let kernel_has_filtered = kind == BusKind::SocketCan && filter.kernel_is_exact;
-        if !kernel_has_filtered && !filter.passes(image) {
+        let kernel_has_filtered = context.kind == BusKind::SocketCan && context.filter.kernel_is_exact;
+        if !kernel_has_filtered && !context.filter.passes(image) {
             self.filtered += 1;
             return None;
         }
-        match self.outbound.add_frame(&mut self.session, image, received_at) {
+        if context.is_stale {
+            self.stale_packets += 1;
+            self.session.skip();
+            return None;
+        }
+        match self.outbound.add_frame(&mut self.session, image, context.received_at, context.now) {
             Outcome::Queued => Some(image),
             Outcome::NotRepresentable => None,
             Outcome::Full => {
@@ -183,11 +240,9 @@ impl Link {
         }
     }
 
-    /// The bus socket's count of drops so far. It wraps at 2^32 where the kernel counts.
-    pub fn note_socket_drops(&mut self, total: u64) {
-        let new = if total >= self.socket_drops { total - self.socket_drops } else { total };
-        self.kernel_drops += new;
-        self.socket_drops = total;
+    /// The kernel's count of what the bus socket has dropped so far.
+    pub fn note_kernel_total(&mut self, total: u32) {
+        self.kernel_drops += self.socket_drops.advance_kernel(total);
     }
 
     /// Bytes of the peer.
@@ -218,8 +273,8 @@ impl Link {
 
     /// Ends the link once the bus has what came before `ending`.
     pub fn drain(&mut self, ending: Ending) {
-        if !matches!(self.phase, Phase::Draining(_) | Phase::Ended(_)) {
-            self.phase = Phase::Draining(ending);
+        if !matches!(self.phase, Phase::Draining { .. }) {
+            self.phase = Phase::Draining { ending, until: None };
         }
     }
 
@@ -240,14 +295,17 @@ impl Link {
 
     /// Lets time pass.
     pub fn tick(&mut self, now: Moment) {
-        match self.phase {
+        match &mut self.phase {
             Phase::Running => {
                 if let Err(fault) = self.session.tick(now) {
                     self.drain(Ending::Fault(fault));
                 }
             }
-            Phase::Closing { until, .. } if until <= now => self.drain(Ending::Stopped),
-            _ => {}
+            Phase::Closing { until, .. } if *until <= now => self.drain(Ending::Stopped),
+            Phase::Closing { .. } => {}
+            Phase::Draining { until, .. } => {
+                until.get_or_insert(now.after(CLOSE_TIMEOUT));
+            }
         }
     }
 
@@ -256,20 +314,19 @@ impl Link {
         let phase = match self.phase {
             Phase::Running => self.session.deadline(),
             Phase::Closing { until, .. } => Some(until),
-            Phase::Draining(_) | Phase::Ended(_) => None,
+            Phase::Draining { until, .. } => until,
         };
         [phase, self.inbound.deadline()].into_iter().flatten().min()
     }
 
     /// Whether there is nothing more to wait for.
-    pub fn is_over(&mut self) -> bool {
-        if matches!(self.phase, Phase::Draining(_)) && self.inbound.queue.is_empty() {
-            let Phase::Draining(ending) = std::mem::replace(&mut self.phase, Phase::Running) else {
-                unreachable!("matched above");
-            };
-            self.phase = Phase::Ended(ending);
+    pub fn is_over(&self, now: Moment) -> bool {
+        match self.phase {
+            Phase::Draining { until, .. } => {
+                self.inbound.queue.is_empty() || until.is_some_and(|until| until <= now)
+            }
+            Phase::Running | Phase::Closing { .. } => false,
         }
-        matches!(self.phase, Phase::Ended(_))
     }
 
     /// Whether frames may go to the peer.
@@ -277,26 +334,33 @@ impl Link {
         matches!(self.phase, Phase::Running | Phase::Closing { .. })
     }
 
-    /// Whether the bus has a part in what remains to be done.
-    pub fn needs_bus(&self) -> bool {
-        self.may_send() || !self.inbound.queue.is_empty()
+    /// Whether the link lacks a bus socket that it has a use for.
+    pub fn wants_bus(&self) -> bool {
+        let has_use = self.may_send() || !self.inbound.queue.is_empty();
+        self.bus.is_none() && self.session.agreement().is_some() && has_use
+    }
+
+    /// Whether the link has its bus socket, or there was none to be had.
+    pub fn has_tried_bus(&self) -> bool {
+        self.bus.is_some() || self.bus_failed
     }
 
     /// Whether the peer was found not to speak the protocol.
     pub fn is_faulty(&self) -> bool {
-        matches!(self.phase, Phase::Draining(Ending::Fault(_)) | Phase::Ended(Ending::Fault(_)))
+        matches!(self.phase, Phase::Draining { ending: Ending::Fault(_), .. })
     }
 
     /// Ends the link, telling whoever waits for it; gives the last counters and the reason for the log.
     pub fn end(mut self) -> (Counters, String) {
         let ending = match std::mem::replace(&mut self.phase, Phase::Running) {
-            Phase::Draining(ending) | Phase::Ended(ending) => ending,
+            Phase::Draining { ending, .. } => ending,
             Phase::Running | Phase::Closing { .. } => Ending::Stopped,
         };
+        let before = self.counters();
         let counters = Counters {
-            unsent: self.outbound.unsent_frames(),
+            unsent: before.unsent + self.outbound.unsent_frames() + self.inbound.queue.len() as u64,
             faults: u64::from(matches!(ending, Ending::Fault(_))),
-            ..self.counters()
+            ..before
         };
         let reason = ending.to_string();
         let was_open = self.session.agreement().is_some();
@@ -324,12 +388,27 @@ impl Link {
                 + session.fd_frames
                 + self.malformed_packets,
             slow_peer: self.slow_peer,
-            unsent: 0,
-            stale: inbound.stale,
+            unsent: self.late_packets,
+            stale: inbound.stale + self.outbound.stale_frames() + self.stale_packets,
             refused: inbound.refused,
             transmit_waits: inbound.waits,
             unrecorded: 0,
             faults: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_are_counted_once_in_whatever_order_they_are_told() {
+        let mut drops = SocketDrops::default();
+        let told = [1_000, 500, 1_001, 1_001].map(|total| drops.advance_kernel(total));
+        assert_eq!(told, [1_000, 0, 1, 0]);
+        let mut wrapping = SocketDrops { kernel: u32::MAX - 1, hub: 0 };
+        assert_eq!(wrapping.advance_kernel(3), 5);
+        assert_eq!([7, 7, 10].map(|total| drops.advance_hub(total)), [7, 0, 3]);
     }
 }

@@ -5,18 +5,21 @@ use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
-use super::bus_socket::{BusSocket, Presence};
+use super::bus_socket::{BusSocket, Opening, Presence};
 use super::clock::{Clock, wall_time};
-use super::link::{Ended, Ending, Link};
+use super::incidents::{self, LineLimit};
+use super::link::{Ended, Ending, Link, PacketContext};
 use crate::buffer::SendBuffer;
+use crate::bus::BusError;
 use crate::engine::{Consumed, Engine, Handler, PacketInfo, Token};
 use crate::frame::Frame;
 use crate::metrics::Counters;
-use crate::moment::Moment;
+use crate::moment::{Moment, WallTime};
 use crate::record::Recorder;
 use crate::session::{Role, Session, SessionConfig};
 
@@ -30,16 +33,20 @@ pub struct Links {
     /// Links that something happened to.
     dirty: Vec<usize>,
     clock: Clock,
-    /// When this turn began to report; read once, by the first report.
-    turn_time: Option<Moment>,
+    /// When this turn began to report, on both clocks; read once, by the first report.
+    turn_time: Option<(Moment, WallTime)>,
+    /// How long a frame may wait here, either way.
+    max_age: Option<Duration>,
     bus: BusSocket,
     session: SessionConfig,
     recorder: Option<Rc<RefCell<Recorder>>>,
     /// The one link that records what comes from the bus. Every link's socket sees the same frames of the bus,
     /// those of other links among them.
     recording: Option<usize>,
-    /// A link could not be given a socket.
-    lacks_bus: bool,
+    /// A link came to want a socket.
+    bus_wanted: bool,
+    /// Lines about peers that do not speak the protocol.
+    refusals: LineLimit,
     /// Counters of links that have ended.
     past: Counters,
 }
@@ -49,6 +56,7 @@ impl Links {
         clock: Clock,
         bus: BusSocket,
         session: SessionConfig,
+        max_age: Option<Duration>,
         recorder: Option<Rc<RefCell<Recorder>>>,
     ) -> Self {
         Self {
@@ -56,11 +64,13 @@ impl Links {
             dirty: Vec::new(),
             clock,
             turn_time: None,
+            max_age,
             bus,
             session,
             recorder,
             recording: None,
-            lacks_bus: false,
+            bus_wanted: false,
+            refusals: LineLimit::default(),
             past: Counters::default(),
         }
     }
@@ -95,7 +105,7 @@ impl Links {
         let index = self.table.iter().position(Option::is_none).unwrap_or(self.table.len());
         let stream = engine.open_stream(Token(index), stream)?;
         let session = Session::new(self.session, self.clock.now());
-        let link = Some(Link::new(name, session, stream, ended));
+        let link = Some(Link::new(name, session, stream, self.max_age, ended));
         match self.table.get_mut(index) {
             Some(vacant) => *vacant = link,
             None => self.table.push(link),
@@ -115,25 +125,27 @@ impl Links {
         }
     }
 
+    /// Ends all links that are left, in whatever order they are in.
+    pub fn abandon_all<E: Engine>(&mut self, engine: &mut E) {
+        (0..self.table.len()).for_each(|index| self.remove(engine, index));
+    }
+
     /// Does what links want after a turn; of `all`, when a deadline has come. Returns whether [`Links::deadline`] may
     /// have changed.
-    ///
-    /// # Errors
-    /// The engine is broken.
-    pub fn service<E: Engine>(&mut self, engine: &mut E, now: Moment, all: bool) -> io::Result<bool> {
+    pub fn service<E: Engine>(&mut self, engine: &mut E, now: Moment, all: bool) -> bool {
         self.turn_time = None;
         if all {
             (0..self.table.len()).for_each(|index| self.mark(index));
         }
         let mut deadlines_moved = false;
         while let Some(index) = self.dirty.pop() {
-            self.service_one(engine, index, now)?;
+            self.service_one(engine, index, now);
             if let Some(link) = &mut self.table[index] {
                 let deadline = link.deadline();
                 deadlines_moved |= std::mem::replace(&mut link.known_deadline, deadline) != deadline;
             }
         }
-        Ok(deadlines_moved)
+        deadlines_moved
     }
 
     /// The earliest deadline of all links.
@@ -141,35 +153,90 @@ impl Links {
         self.table.iter().flatten().filter_map(Link::deadline).min()
     }
 
-    /// Looks at the interface, says what has changed, and opens sockets for the links that lack one.
+    /// Looks at the interface and says what has changed. Sockets of an interface that another has replaced are closed.
     pub fn check_bus<E: Engine>(&mut self, engine: &mut E) {
-        let presence = self.bus.look();
+        if self.bus.look() == Presence::Same {
+            return;
+        }
         for index in 0..self.table.len() {
-            let Some(link) = &mut self.table[index] else { continue };
-            if presence == Presence::Replaced {
+            if let Some(link) = &mut self.table[index] {
                 close_bus(link, &self.bus, engine);
-            }
-            if link.bus.is_none() && link.session.agreement().is_some() {
                 self.mark(index);
             }
         }
     }
 
-    /// Whether a link has been left without a bus since the last call.
-    pub fn take_lacks_bus(&mut self) -> bool {
-        std::mem::take(&mut self.lacks_bus)
+    /// Whether a link has come to want a socket since the last call.
+    pub fn take_bus_wanted(&mut self) -> bool {
+        std::mem::take(&mut self.bus_wanted)
     }
 
-    /// Says which links lost frames since the last call: one line a link at most.
+    /// Whether [`Links::take_bus_wanted`] would say so.
+    pub fn is_bus_wanted(&self) -> bool {
+        self.bus_wanted
+    }
+
+    /// Says, once, why there is no socket.
+    pub fn note_opened(&mut self, opened: Option<Result<OwnedFd, BusError>>) -> Option<OwnedFd> {
+        match opened? {
+            Ok(socket) => {
+                self.bus.worked();
+                Some(socket)
+            }
+            Err(error) => {
+                self.bus.failed(&error);
+                None
+            }
+        }
+    }
+
+    /// How to open a socket, if a link wants one. `Some(None)`: one does, and the bus is not there.
+    pub fn wanted_bus(&self) -> Option<Option<Opening>> {
+        self.table.iter().flatten().any(Link::wants_bus).then(|| self.bus.opening())
+    }
+
+    /// Gives a new socket to a link that wants one, or tells those that do that there is none.
+    pub fn give_bus<E: Engine>(&mut self, engine: &mut E, opened: Option<OwnedFd>) {
+        let mut wanting =
+            (0..self.table.len()).filter(|&index| self.table[index].as_ref().is_some_and(Link::wants_bus));
+        let Some(descriptor) = opened else {
+            let wanting: Vec<usize> = wanting.collect();
+            for index in wanting {
+                if let Some(link) = &mut self.table[index] {
+                    link.bus_failed = true;
+                }
+                self.mark(index);
+            }
+            return;
+        };
+        // Nobody: the link that wanted it has ended since, and the socket is closed again.
+        let Some(index) = wanting.next() else { return };
+        let opened = engine.open_bus(Token(index), descriptor);
+        let Some(link) = &mut self.table[index] else { return };
+        match opened {
+            Ok(bus) => {
+                link.attach_bus(bus);
+                self.recording.get_or_insert(index);
+            }
+            Err(error) => link.drain(Ending::Broken(error)),
+        }
+        self.mark(index);
+    }
+
+    /// Says which links lost frames since the last call.
     pub fn report_incidents<E: Engine>(&mut self, engine: &E) {
         for link in self.table.iter_mut().flatten() {
             note_drops(link, &self.bus, engine);
             let counters = link.counters();
-            let incidents = incidents(&link.reported, &counters);
+            let incidents = incidents::describe(&link.reported, &counters);
             if !incidents.is_empty() {
-                warn!("{}: {}", link.name, incidents.join(", "));
+                warn!("{}: {incidents}", link.name);
             }
             link.reported = counters;
+        }
+        let unsaid = self.refusals.tick();
+        if unsaid > 0 {
+            warn!("{unsaid} more connections refused or left before a greeting");
         }
     }
 
@@ -181,8 +248,8 @@ impl Links {
         }
     }
 
-    fn now(&mut self) -> Moment {
-        *self.turn_time.get_or_insert_with(|| self.clock.now())
+    fn now(&mut self) -> (Moment, WallTime) {
+        *self.turn_time.get_or_insert_with(|| (self.clock.now(), wall_time()))
     }
 
     /// The link of a token, marked as one that something happened to.
@@ -191,65 +258,51 @@ impl Links {
         self.table.get_mut(token.0)?.as_mut()
     }
 
-    fn service_one<E: Engine>(&mut self, engine: &mut E, index: usize, now: Moment) -> io::Result<()> {
-        let Some(link) = &mut self.table[index] else { return Ok(()) };
+    fn service_one<E: Engine>(&mut self, engine: &mut E, index: usize, now: Moment) {
+        let Some(link) = &mut self.table[index] else { return };
         link.dirty = false;
         link.tick(now);
-        if let Some(greeting) = link.session.take_greeting() {
+        // A server's answer waits for the bus: whoever has it gets every frame from then on.
+        if (link.session.agreement().is_none() || link.has_tried_bus())
+            && let Some(greeting) = link.session.take_greeting()
+        {
             link.outbound.add_greeting(greeting);
         }
         if let Some(error) = link.bus_stopped.take() {
             settle_stopped_bus(link, &self.bus, engine, &error);
         }
-        self.attach_bus(engine, index)?;
-        self.write_to_bus(engine, index, now)?;
-        let Some(link) = &mut self.table[index] else { return Ok(()) };
+        self.bus_wanted |= link.wants_bus();
         announce(link, self.session.role);
-        if std::mem::take(&mut link.paused) {
-            engine.resume_stream(link.stream);
-        }
-        if link.may_send()
-            && let Err(error) = link.outbound.flush(engine, link.stream)
+        if let Err(error) = self.move_frames(engine, index, now)
+            && let Some(link) = &mut self.table[index]
         {
             link.drain(Ending::Broken(error));
         }
-        if link.wants_finish()
-            && let Err(error) = engine.finish_stream(link.stream)
-        {
-            link.drain(Ending::Broken(error));
-        }
-        if link.is_over() {
+        if self.table[index].as_ref().is_some_and(|link| link.is_over(now)) {
             self.remove(engine, index);
         }
-        Ok(())
     }
 
-    /// Opens a socket for a link that has agreed with its peer and has none.
-    fn attach_bus<E: Engine>(&mut self, engine: &mut E, index: usize) -> io::Result<()> {
+    /// Both directions of a link, as far as they go now.
+    fn move_frames<E: Engine>(&mut self, engine: &mut E, index: usize, now: Moment) -> io::Result<()> {
         let Some(link) = &mut self.table[index] else { return Ok(()) };
-        if link.bus.is_some() || link.session.agreement().is_none() || !link.needs_bus() {
-            return Ok(());
-        }
-        match self.bus.open() {
-            Some(descriptor) => {
-                link.attach_bus(engine.open_bus(Token(index), descriptor)?);
-                self.recording.get_or_insert(index);
-            }
-            None => self.lacks_bus = true,
-        }
-        Ok(())
-    }
-
-    fn write_to_bus<E: Engine>(&mut self, engine: &mut E, index: usize, now: Moment) -> io::Result<()> {
-        let Some(link) = &mut self.table[index] else { return Ok(()) };
+        let (bus, records) = (&self.bus, self.recording == Some(index));
         let recorder = self.recorder.as_ref();
-        let records = self.recording == Some(index);
-        let bus = &self.bus;
         link.inbound.flush(engine, link.bus, now, |frames| {
             if let Some(recorder) = recorder {
                 record_written(&mut recorder.borrow_mut(), bus, frames, records);
             }
-        })
+        })?;
+        if std::mem::take(&mut link.paused) {
+            engine.resume_stream(link.stream);
+        }
+        if link.may_send() {
+            link.outbound.flush(engine, link.stream, now)?;
+        }
+        if link.wants_finish() {
+            engine.finish_stream(link.stream)?;
+        }
+        Ok(())
     }
 
     fn remove<E: Engine>(&mut self, engine: &mut E, index: usize) {
@@ -263,12 +316,12 @@ impl Links {
         let (name, was_announced) = (std::mem::take(&mut link.name), link.announced);
         let (counters, reason) = link.end();
         self.past.add(&counters);
+        let is_fault = counters.faults > 0;
         match self.session.role {
-            Role::Server if was_announced && counters.faults > 0 => {
-                warn!("{name} disconnected, {reason}: {counters}")
-            }
+            Role::Server if was_announced && is_fault => warn!("{name} disconnected, {reason}: {counters}"),
             Role::Server if was_announced => info!("{name} disconnected, {reason}: {counters}"),
-            Role::Server if counters.faults > 0 => warn!("{name} refused: {reason}"),
+            Role::Server if !self.refusals.allows() => {}
+            Role::Server if is_fault => warn!("{name} refused: {reason}"),
             Role::Server => info!("{name} left before a greeting: {reason}"),
             // The client's own loop says what comes next.
             Role::Client => debug!("link to {name} ended, {reason}: {counters}"),
@@ -290,7 +343,7 @@ fn record_written(recorder: &mut Recorder, bus: &BusSocket, frames: &[Frame], re
 /// Says once that a link is open. Its bus socket is by then: who reads the line can send a frame.
 fn announce(link: &mut Link, role: Role) {
     // A peer whose first bytes are nonsense was never connected.
-    if link.announced || link.is_faulty() {
+    if link.announced || link.is_faulty() || !link.has_tried_bus() {
         return;
     }
     let Some(agreement) = link.session.agreement() else { return };
@@ -305,7 +358,7 @@ fn note_drops<E: Engine>(link: &mut Link, bus: &BusSocket, engine: &E) {
     if let Some(total) =
         link.bus.and_then(|id| engine.bus_descriptor(id)).and_then(|socket| bus.drops(socket))
     {
-        link.note_socket_drops(total);
+        link.note_kernel_total(total);
     }
 }
 
@@ -330,31 +383,17 @@ fn settle_stopped_bus<E: Engine>(link: &mut Link, bus: &BusSocket, engine: &mut 
     }
 }
 
-/// What went wrong between two readings, in words.
-fn incidents(before: &Counters, after: &Counters) -> Vec<String> {
-    let news = [
-        (after.missing.saturating_sub(before.missing), "frames of the peer missing (sequence gap)"),
-        (after.duplicates - before.duplicates, "duplicate frames discarded"),
-        (after.reordered - before.reordered, "frames out of order"),
-        (after.restarts - before.restarts, "restarts of the peer's sequence numbers"),
-        (
-            after.kernel_drops - before.kernel_drops,
-            "frames dropped by the kernel: our receive queue was full (see --rcvbuf)",
-        ),
-        (after.slow_peer - before.slow_peer, "frames dropped: the peer takes them too slowly"),
-        (after.stale - before.stale, "frames discarded: the bus did not take them within 250 ms"),
-        (after.refused - before.refused, "frames refused by the bus"),
-    ];
-    news.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
-}
-
 impl Handler for Links {
     fn bus_packet(&mut self, token: Token, packet: &[u8], info: PacketInfo) {
+        let (now, wall_now) = self.now();
         self.mark(token.0);
         let Some(Some(link)) = self.table.get_mut(token.0) else { return };
-        let received_at = info.received_at.unwrap_or_else(wall_time);
-        let kind = self.bus.kind();
-        let crossing = link.bus_packet(kind, self.bus.filter(), packet, info, received_at);
+        let received_at = info.received_at.unwrap_or(wall_now);
+        let age = Duration::from_nanos(wall_now.as_nanos().saturating_sub(received_at.as_nanos()));
+        let is_stale = self.max_age.is_some_and(|max_age| age > max_age);
+        let (kind, filter) = (self.bus.kind(), self.bus.filter());
+        let context = PacketContext { kind, filter, info, received_at, is_stale, now };
+        let crossing = link.bus_packet(&context, packet);
         if let (Some(image), Some(recorder), true) =
             (crossing, &self.recorder, self.recording == Some(token.0))
         {
@@ -376,7 +415,7 @@ impl Handler for Links {
     }
 
     fn stream_bytes(&mut self, token: Token, bytes: &[u8]) -> Consumed {
-        let now = self.now();
+        let (now, _) = self.now();
         match self.touched(token) {
             Some(link) => link.stream_bytes(bytes, now),
             None => Consumed { bytes: bytes.len(), pause: true },

@@ -19,8 +19,10 @@ mod bus_socket;
 mod client;
 mod clock;
 mod data_path;
+mod detached;
 mod host;
 mod inbound;
+mod incidents;
 mod link;
 mod links;
 mod outbound;
@@ -153,7 +155,8 @@ async fn run_on<E: Engine>(chosen: Chosen, config: BridgeConfig, end: End) -> Re
     info!("{bus_line}");
     let clock = Clock::start();
     let session = SessionConfig { role: end.role(), protocol: config.protocol, offer: config.offer };
-    let links = Links::new(clock, bus, session, recording.as_ref().map(Recording::recorder));
+    let recorder = recording.as_ref().map(Recording::recorder);
+    let links = Links::new(clock, bus, session, config.max_age, recorder);
     let engine = E::new().map_err(system("set up the engine"))?;
     let data_path = DataPath::new(engine, links, host, clock);
     let keepalive = Keepalive::for_heartbeat(config.heartbeat);
@@ -164,6 +167,7 @@ async fn run_on<E: Engine>(chosen: Chosen, config: BridgeConfig, end: End) -> Re
         () = report::summaries(config.stats_interval, &data_path) => Ok(()),
         () = report::incidents(&data_path) => Ok(()),
         () = watch_links(config.bus.kind, &data_path) => Ok(()),
+        () = data_path.provide_buses() => Ok(()),
         name = stop.requested() => {
             info!("{name}: closing connections");
             Ok(())
@@ -172,8 +176,12 @@ async fn run_on<E: Engine>(chosen: Chosen, config: BridgeConfig, end: End) -> Re
     close(&data_path, &mut stop).await;
     report::total(&data_path);
     if let Some(recording) = recording {
-        let summary = recording.finish().await;
-        info!("recorded {} frames, {} not", summary.recorded, summary.unrecorded);
+        tokio::select! {
+            summary = recording.finish() => {
+                info!("recorded {} frames, {} not", summary.recorded, summary.unrecorded);
+            }
+            name = stop.requested() => warn!("{name} again: the end of the record is not written"),
+        }
     }
     result
 }
@@ -205,6 +213,7 @@ async fn close<E: Engine>(data_path: &DataPath<E>, stop: &mut Stop) {
     };
     tokio::select! {
         () = all_closed => {}
+        () = data_path.provide_buses() => {}
         result = data_path.run() => if let Err(error) = result {
             error!("cannot move frames: {error}");
         },
@@ -213,6 +222,7 @@ async fn close<E: Engine>(data_path: &DataPath<E>, stop: &mut Stop) {
             warn!("{} connections did not close in time", data_path.link_count());
         }
     }
+    data_path.abandon_all();
 }
 
 /// Looks at the interface whenever one changes.
@@ -223,7 +233,6 @@ async fn watch_links<E: Engine>(kind: BusKind, data_path: &DataPath<E>) {
         loop {
             readiness.readable().await?.clear_ready();
             // What one call leaves behind must be taken too: readiness is told once.
-            while watch.drain()? {}
             data_path.check_bus();
         }
     };

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::session::Keepalive;
 
@@ -16,6 +16,11 @@ const BACKLOG: i32 = 512;
 /// Bytes that the kernel takes before they can be sent (`TCP_NOTSENT_LOWAT`): enough to keep a fast link busy between
 /// two turns, and little, because what waits there can no longer be dropped.
 const NOT_SENT_BYTES: u32 = 64 * 1024;
+
+/// Bytes of what a peer sent that the kernel may hold for us (`SO_RCVBUF`; the kernel doubles it for its bookkeeping):
+/// 100 ms of 50,000 frames a second in the longest version 4 layout, and little, because what a process that was
+/// stopped finds there is old.
+const RECEIVE_BYTES: usize = 128 * 1024;
 
 /// How long one address of a server is given to answer. A LAN answers in a millisecond, a satellite within a second.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,6 +45,8 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restarted server takes its port again at once.
     socket.set_reuse_address(true)?;
+    // Before the connection, so that the window that is offered fits. Accepted connections inherit it.
+    socket.set_recv_buffer_size(RECEIVE_BYTES)?;
     if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         socket.set_only_v6(false)?;
     }
@@ -55,10 +62,17 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
 /// # Errors
 /// The kernel's, or `TimedOut` after [`CONNECT_TIMEOUT`].
 pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-        Ok(result) => result,
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within 5 s")),
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_recv_buffer_size(RECEIVE_BYTES as u32)?;
+    let stream = match tokio::time::timeout(CONNECT_TIMEOUT, socket.connect(address)).await {
+        Ok(result) => result?,
+        Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within 5 s")),
+    };
+    // On the same host a connection to a port where nobody listens can meet itself (RFC 9293, simultaneous open).
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(io::Error::from_raw_os_error(libc::ECONNREFUSED));
     }
+    Ok(stream)
 }
 
 /// Sets a connection's options and takes it out of the runtime.

@@ -221,8 +221,8 @@ impl LinkArgs {
                 ProtocolArg::V41 => Protocol::V41,
             },
             offer: Features { sequence: !self.connection.no_seq, time: self.connection.timestamp },
-            max_age: (max_age_ms > 0).then(|| Duration::from_millis(max_age_ms)),
             heartbeat: self.connection.heartbeat,
+            max_age: (max_age_ms > 0).then(|| Duration::from_millis(max_age_ms)),
             stats_interval: self.diagnostics.stats_interval,
             record: self.diagnostics.record.clone(),
             engine: match self.connection.engine {

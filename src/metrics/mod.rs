@@ -29,9 +29,9 @@ pub struct Counters {
     pub not_representable: u64,
     /// Frames dropped because the peer takes them too slowly: the send buffer was full.
     pub slow_peer: u64,
-    /// Frames that lay in a send buffer when their link ended.
+    /// Frames, either way, that lay in a buffer when their link ended, or came when it was about to.
     pub unsent: u64,
-    /// Frames from the peer that waited too long for the bus and were discarded.
+    /// Frames, either way, that waited longer than they may, or were pushed out by newer ones.
     pub stale: u64,
     /// Frames from the peer that the bus refused: interface down or gone, or a frame that it cannot carry.
     pub refused: u64,

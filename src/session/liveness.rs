@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Heartbeat intervals of silence after which a peer counts as dead.
 const INTERVALS: u32 = 3;
 
+/// The longest interval that the kernel takes (`MAX_TCP_KEEPIDLE`).
+const LONGEST_INTERVAL_S: u32 = 32_767;
+
 /// TCP's own probing, set so that a dead peer is found within three heartbeat intervals, whether data is under way
 /// (`TCP_USER_TIMEOUT`) or nothing is (keepalive: `TCP_KEEPIDLE`, `TCP_KEEPINTVL`, `TCP_KEEPCNT`).
 ///
@@ -23,17 +26,23 @@ pub struct Keepalive {
 
 impl Keepalive {
     /// The settings for a heartbeat interval; `None` for no heartbeat (zero).
+    ///
+    /// With a user time-out set, the kernel (6.1 to 6.18) looks at it whenever a probe is due, and at nothing else: so
+    /// the probes' interval must divide the time-out, or the peer would be found dead by up to an interval later. A
+    /// fraction of a second is cut off, and below one second a silent peer is found dead after two.
     pub fn for_heartbeat(interval: Duration) -> Option<Self> {
         if interval.is_zero() {
             return None;
         }
-        // The first probe follows one idle interval, and the last one is given one interval for its answer.
-        let whole_seconds = u32::try_from(interval.as_secs()).unwrap_or(u32::MAX).max(1);
-        let user_timeout = interval.saturating_mul(INTERVALS);
+        let whole_seconds = u32::try_from(interval.as_secs()).unwrap_or(u32::MAX).min(LONGEST_INTERVAL_S);
+        let user_timeout = match whole_seconds {
+            0 => interval * INTERVALS,
+            seconds => Duration::from_secs(seconds.into()) * INTERVALS,
+        };
         Some(Self {
-            interval_s: whole_seconds,
+            interval_s: whole_seconds.max(1),
             probes: INTERVALS - 1,
-            user_timeout_ms: u32::try_from(user_timeout.as_millis()).unwrap_or(u32::MAX),
+            user_timeout_ms: u32::try_from(user_timeout.as_millis()).unwrap_or(u32::MAX).max(1),
         })
     }
 }
@@ -52,6 +61,15 @@ mod tests {
     fn short_intervals_are_probed_once_a_second() {
         let keepalive = Keepalive::for_heartbeat(Duration::from_millis(300)).unwrap();
         assert_eq!(keepalive, Keepalive { interval_s: 1, probes: 2, user_timeout_ms: 900 });
+    }
+
+    #[test]
+    fn fractions_are_cut_so_that_a_probe_meets_the_time_out() {
+        let keepalive = Keepalive::for_heartbeat(Duration::from_millis(2_900)).unwrap();
+        assert_eq!(keepalive, Keepalive { interval_s: 2, probes: 2, user_timeout_ms: 6_000 });
+        let longest = Keepalive::for_heartbeat(Duration::from_secs(86_400)).unwrap();
+        assert_eq!(longest, Keepalive { interval_s: 32_767, probes: 2, user_timeout_ms: 98_301_000 });
+        assert_eq!(Keepalive::for_heartbeat(Duration::from_micros(1)).unwrap().user_timeout_ms, 1);
     }
 
     #[test]

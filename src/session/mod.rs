@@ -22,7 +22,7 @@ mod v4;
 
 pub use fault::{Fault, Sample};
 pub use liveness::Keepalive;
-pub use v4::{Counters, Inbound, InboundQueue, Outcome};
+pub use v4::{FrameQueue, Outcome, ReceivedFrame, SessionCounters};
 
 use std::time::Duration;
 
@@ -157,7 +157,7 @@ impl Session {
     }
 
     /// What has been counted so far.
-    pub fn counters(&self) -> Counters {
+    pub fn counters(&self) -> SessionCounters {
         self.framing.counters()
     }
 
@@ -170,7 +170,7 @@ impl Session {
         &mut self,
         bytes: &[u8],
         now: Moment,
-        queue: &mut impl InboundQueue,
+        queue: &mut impl FrameQueue,
     ) -> Result<Progress, Fault> {
         let mut consumed = 0;
         if let (Stage::AwaitFirstByte { .. }, Some(&first)) = (self.stage, bytes.first()) {
@@ -197,6 +197,12 @@ impl Session {
     pub fn send(&mut self, image: Image<'_>, received_at: WallTime, out: &mut SendBuffer) -> Outcome {
         debug_assert_eq!(self.stage, Stage::Open, "frames cross only after the greeting");
         self.framing.send(image, received_at, out)
+    }
+
+    /// Notes that a frame of the bus is dropped before it could be sent: its sequence number is used up, so that the
+    /// peer sees that it is missing.
+    pub fn skip(&mut self) {
+        self.framing.skip();
     }
 
     /// Lets time pass: call at or after [`Session::deadline`].

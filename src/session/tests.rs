@@ -3,16 +3,16 @@ use crate::frame::{Frame, Identifier};
 
 /// A queue with room for `room` more frames.
 struct Queue {
-    frames: Vec<Inbound>,
+    frames: Vec<ReceivedFrame>,
     room: usize,
 }
 
-impl InboundQueue for Queue {
+impl FrameQueue for Queue {
     fn has_room(&self) -> bool {
         self.frames.len() < self.room
     }
 
-    fn push(&mut self, inbound: Inbound) {
+    fn push(&mut self, inbound: ReceivedFrame) {
         self.frames.push(inbound);
     }
 }
@@ -70,7 +70,7 @@ fn a_4_0_client_is_recognised_by_its_first_byte_and_keeps_its_bytes() {
     let mut queue = queue();
     let progress = server.receive(&FRAME, START, &mut queue).unwrap();
     assert_eq!(progress.consumed, 14);
-    assert_eq!(queue.frames, [Inbound { frame: frame(), peer_time: None }]);
+    assert_eq!(queue.frames, [ReceivedFrame { frame: frame(), peer_time: None }]);
     assert_eq!(server.agreement().unwrap().version, Version::V40);
     assert_eq!(server.take_greeting(), None, "a greeting would corrupt its stream");
 }
@@ -143,6 +143,12 @@ fn frames_are_numbered_from_zero_and_a_refused_one_takes_no_number() {
     assert_eq!(out.unsent()[32..36], [0, 0, 0, 1]);
     let counters = client.counters();
     assert_eq!((counters.encoded, counters.remote_frames), (2, 1));
+
+    // The frame that found no room is missing in the numbers, and the peer sees it.
+    out.clear();
+    client.skip();
+    assert_eq!(client.send(frame().image(), WallTime::default(), &mut out), Outcome::Queued);
+    assert_eq!(out.unsent()[14..18], [0, 0, 0, 4]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::wire::v4::{Layout, NotRepresentable};
 
 /// A frame from the peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Inbound {
+pub struct ReceivedFrame {
     /// The frame as the kernel takes it.
     pub frame: Frame,
     /// When the peer received it, by the peer's clock, where the link carries times.
@@ -17,11 +17,11 @@ pub struct Inbound {
 }
 
 /// Where a session puts the frames that it received.
-pub trait InboundQueue {
+pub trait FrameQueue {
     /// Whether one more frame fits.
     fn has_room(&self) -> bool;
     /// Takes a frame; called only while there is room.
-    fn push(&mut self, inbound: Inbound);
+    fn push(&mut self, inbound: ReceivedFrame);
 }
 
 /// What became of a frame for the peer.
@@ -31,13 +31,13 @@ pub enum Outcome {
     Queued,
     /// The protocol has no encoding for this kind; counted.
     NotRepresentable,
-    /// The buffer has no room; nothing was counted and no sequence number used up.
+    /// The buffer has no room. The frame's sequence number is used up, so that the peer sees that it is missing.
     Full,
 }
 
 /// What a session counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counters {
+pub struct SessionCounters {
     /// Frames encoded for the peer.
     pub encoded: u64,
     /// Remote frames kept off the link.
@@ -56,19 +56,24 @@ pub(super) struct Framing {
     layout: Layout,
     next_sequence: u32,
     tracker: SequenceTracker,
-    counters: Counters,
+    counters: SessionCounters,
 }
 
 impl Framing {
     pub(super) fn new(layout: Layout) -> Self {
-        Self { layout, next_sequence: 0, tracker: SequenceTracker::default(), counters: Counters::default() }
+        Self {
+            layout,
+            next_sequence: 0,
+            tracker: SequenceTracker::default(),
+            counters: SessionCounters::default(),
+        }
     }
 
-    pub(super) fn counters(&self) -> Counters {
-        Counters { sequence: self.tracker.counters(), ..self.counters }
+    pub(super) fn counters(&self) -> SessionCounters {
+        SessionCounters { sequence: self.tracker.counters(), ..self.counters }
     }
 
-    pub(super) fn receive(&mut self, bytes: &[u8], queue: &mut impl InboundQueue) -> Result<Progress, Fault> {
+    pub(super) fn receive(&mut self, bytes: &[u8], queue: &mut impl FrameQueue) -> Result<Progress, Fault> {
         let mut frames = bytes.chunks_exact(self.layout.frame_bytes());
         let mut consumed = 0;
         for encoded in &mut frames {
@@ -84,22 +89,31 @@ impl Framing {
             // A frame that was put on the bus already must not go there again.
             if arrival != Some(Arrival::Duplicate) {
                 let peer_time = view.time_us().map(|time| WallTime::from_nanos(time.saturating_mul(1_000)));
-                queue.push(Inbound { frame: view.to_frame(), peer_time });
+                queue.push(ReceivedFrame { frame: view.to_frame(), peer_time });
             }
         }
         Ok(Progress { consumed, blocked: false })
+    }
+
+    /// Uses up a sequence number for a frame that will not be sent.
+    pub(super) fn skip(&mut self) {
+        self.next_sequence = self.next_sequence.wrapping_add(1);
     }
 
     pub(super) fn send(&mut self, image: Image<'_>, received_at: WallTime, out: &mut SendBuffer) -> Outcome {
         let frame_bytes = self.layout.frame_bytes();
         let room = out.vacant();
         if room.len() < frame_bytes {
-            return Outcome::Full;
+            // What has no encoding is refused whether there is room or not, and takes no number.
+            if image.kind() == Kind::Data {
+                self.skip();
+                return Outcome::Full;
+            }
         }
         match self.layout.encode(image, self.next_sequence, received_at, room) {
             Ok(()) => {
                 out.advance(frame_bytes);
-                self.next_sequence = self.next_sequence.wrapping_add(1);
+                self.skip();
                 self.counters.encoded += 1;
                 Outcome::Queued
             }

@@ -101,9 +101,10 @@ fn one_that_does_not_read(engine: &'static str) {
     let line = server.wait_error("frames dropped: the peer takes them too slowly");
     assert!(line.contains(&format!(" WARN {}: ", slow.name())), "{line}");
     let totals = server.interrupt().totals();
-    let kept = u64::from(FRAMES) - totals["slow_peer"];
-    // A send buffer of 256 KiB holds 18,724 of 14 bytes, the other and the kernel hold what was sent before.
-    assert!((18_724..60_000).contains(&kept), "{totals:?}");
-    assert_eq!(totals["sent"] + totals["unsent"], 120_000 + kept, "{totals:?}");
+    // Every frame of the bus is in one of the books of each of the three links.
+    let books = ["sent", "unsent", "slow_peer", "stale"].map(|name| totals[name]);
+    assert_eq!(books.iter().sum::<u64>(), 3 * u64::from(FRAMES), "{totals:?}");
+    // What the slow peer did not get is what it was too slow for, or what grew too old meanwhile.
+    assert!(totals["sent"] < 2 * u64::from(FRAMES) + 30_000, "{totals:?}");
     assert_eq!(totals["kernel_drops"], 0, "{totals:?}");
 }

@@ -1,0 +1,84 @@
+//! What went wrong, in words: one line a link and second at most, whatever the number of frames.
+
+use crate::metrics::Counters;
+
+/// What went wrong between two readings of a link's counters; empty if nothing did.
+pub fn describe(before: &Counters, after: &Counters) -> String {
+    let news = [
+        (after.missing.saturating_sub(before.missing), "frames of the peer missing (sequence gap)"),
+        (after.duplicates - before.duplicates, "duplicate frames discarded"),
+        (after.reordered - before.reordered, "frames out of order"),
+        (after.restarts - before.restarts, "restarts of the peer's sequence numbers"),
+        (
+            after.kernel_drops - before.kernel_drops,
+            "frames dropped by the kernel: our receive queue was full (see --rcvbuf)",
+        ),
+        (after.slow_peer - before.slow_peer, "frames dropped: the peer takes them too slowly"),
+        (after.stale - before.stale, "frames discarded: they waited longer than --max-age"),
+        (after.refused - before.refused, "frames refused by the bus"),
+    ];
+    let lines =
+        news.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    lines.collect::<Vec<_>>().join(", ")
+}
+
+/// Lines of the same kind in a row, before the rest is only counted.
+const LINES: u32 = 20;
+
+/// Keeps what any stranger can cause from filling a log: a few lines between two ticks, then a count.
+#[derive(Debug, Default)]
+pub struct LineLimit {
+    said: u32,
+    unsaid: u64,
+}
+
+impl LineLimit {
+    /// Whether another line may be printed; if not it is counted.
+    pub fn allows(&mut self) -> bool {
+        let allowed = self.said < LINES;
+        if allowed {
+            self.said += 1;
+        } else {
+            self.unsaid += 1;
+        }
+        allowed
+    }
+
+    /// Starts over; returns how many lines were left out.
+    pub fn tick(&mut self) -> u64 {
+        self.said = 0;
+        std::mem::take(&mut self.unsaid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_new_is_said() {
+        let before = Counters { missing: 5, stale: 1, ..Counters::default() };
+        let after = Counters { missing: 7, stale: 1, refused: 3, ..Counters::default() };
+        assert_eq!(
+            describe(&before, &after),
+            "2 frames of the peer missing (sequence gap), 3 frames refused by the bus"
+        );
+        assert_eq!(describe(&after, &after), "");
+    }
+
+    #[test]
+    fn late_frames_take_back_what_was_missing_and_are_no_news() {
+        let before = Counters { missing: 5, ..Counters::default() };
+        let after = Counters { missing: 3, ..Counters::default() };
+        assert_eq!(describe(&before, &after), "");
+    }
+
+    #[test]
+    fn a_flood_of_lines_becomes_a_count() {
+        let mut limit = LineLimit::default();
+        assert_eq!((0..100).filter(|_| limit.allows()).count(), 20);
+        assert_eq!(limit.tick(), 80);
+        assert_eq!(limit.tick(), 0);
+        assert!(limit.allows());
+    }
+}
