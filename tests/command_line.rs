@@ -74,16 +74,27 @@ fn options_of_the_tool_before_are_there_with_its_defaults() {
         "--heartbeat <SECONDS>",
         "--no-seq",
         "--timestamp",
-        "--log-level <LEVEL> How much to say on standard error [default: INFO]",
+        "--log-level <LEVEL> How much to say on standard error: DEBUG, INFO, WARNING or ERROR [default: INFO]",
         "--can-fd",
         "--can-bitrate <RATE>",
         "--data-bitrate <RATE>",
-        "--can-interface <KIND> Kind of bus [default: socketcan]",
+        "--can-interface <KIND> Kind of bus: socketcan, or software (in user space) [default: socketcan]",
     ] {
         assert!(text.contains(option), "{option} in {text}");
     }
     // Options are printed under the heading they belong to.
-    let headings = ["Options:", "--heartbeat", "--engine", "CAN bus:", "--can-fd", "Filters", "--filter"];
+    let headings = [
+        "Options:",
+        "CAN bus:",
+        "--can-fd",
+        "Filters",
+        "--filter",
+        "Link:",
+        "--heartbeat",
+        "--engine",
+        "Diagnostics:",
+        "--log-level",
+    ];
     let places: Vec<usize> = headings.iter().map(|heading| text.find(heading).unwrap()).collect();
     assert!(places.is_sorted(), "{places:?} in {text}");
 }
@@ -122,12 +133,13 @@ fn what_is_missing_or_unknown_shows_the_usage() {
 #[test]
 fn a_wrong_value_is_named_with_what_would_be_right() {
     let port = "give a number from 0 to 65535";
-    let seconds = "give seconds, 0 to 86400, for example 2 or 0.5";
+    let heartbeat = "give seconds, 0.001 to 32767, for example 2 or 0.5, or 0 for never";
+    let interval = "give seconds, 0.1 to 86400, for example 10 or 0.5, or 0 for none";
     let rate = "give bits per second, for example 500000";
     for (option, value, place, advice) in [
-        ("--heartbeat", "often", "<SECONDS>", seconds),
-        ("--heartbeat", "-1", "<SECONDS>", seconds),
-        ("--stats-interval", "1e9", "<SECONDS>", seconds),
+        ("--heartbeat", "often", "<SECONDS>", heartbeat),
+        ("--heartbeat", "-1", "<SECONDS>", heartbeat),
+        ("--stats-interval", "1e9", "<SECONDS>", interval),
         (
             "--bind",
             "localhost",
@@ -170,7 +182,7 @@ fn a_wrong_value_is_named_with_what_would_be_right() {
     refused(
         "dump can0 --can-interface pcan",
         2,
-        "invalid value 'pcan' for '--can-interface <CAN_INTERFACE>' [possible values: socketcan, software]",
+        "invalid value 'pcan' for '--can-interface <KIND>' [possible values: socketcan, software]",
     );
     refused("server --can", 2, "a value is required for '--can <IFACE>' but none was supplied");
 }
@@ -282,11 +294,6 @@ fn filters_that_cannot_be_meant() {
                  a text file"
             ),
         );
-        let empty = TextFile::new("# 0x123\n\n");
-        wrong_usage(
-            &format!("{option} {empty}"),
-            &format!("filter file {empty} names no identifier: add one, or leave {option} out"),
-        );
         let wrong = TextFile::new("0x100\n0x200-0x2FF, 0x7000 # too large\n");
         wrong_usage(
             &format!("{option} {wrong}"),
@@ -304,6 +311,11 @@ fn filters_that_cannot_be_meant() {
             ),
         );
     }
+    let empty = TextFile::new("# 0x123\n\n");
+    wrong_usage(
+        &format!("--pass-filter {empty}"),
+        &format!("filter file {empty} names no identifier: add one, or leave --pass-filter out"),
+    );
     let forms = "write ID:MASK, ID~MASK, #ERRORMASK or j, numbers in hexadecimal (123:7FF,400~7F0,j)";
     wrong_usage("--filter 123:7FF,x", &format!("filter \"123:7FF,x\": \"x\" is no filter rule; {forms}"));
     refused(

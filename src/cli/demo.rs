@@ -6,13 +6,15 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver as Lines, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{Receiver as Lines, channel};
+use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
 use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, Packet, Receiver, software};
 use crate::frame::filter::KernelFilter;
@@ -30,6 +32,10 @@ const COUNTED: u32 = 10_000;
 
 /// Frames under way at most: no more than a bus's receive queue holds.
 const WINDOW: u32 = 500;
+
+/// Lines of a bridge that wait for the demonstration to look at them. In its few seconds a bridge says ten; when there
+/// are more, it does not wait for their reader.
+const LINES_WAITING: usize = 64;
 
 /// See the bridge at work, on two buses in user space: needs no CAN and no rights
 #[derive(Args, Clone, Debug)]
@@ -69,6 +75,12 @@ pub enum DemoError {
         /// The number of the frame that was due.
         expected: u32,
     },
+    /// A signal came first.
+    #[error("stopped by {0} before the demonstration was over")]
+    Stopped(&'static str),
+    /// Standard output takes no more.
+    #[error("cannot write to standard output: {0}")]
+    Output(io::Error),
     /// The system refused a step.
     #[error("cannot {operation}: {source}")]
     System {
@@ -83,50 +95,78 @@ fn system(operation: &'static str) -> impl FnOnce(io::Error) -> DemoError {
     move |source| DemoError::System { operation, source }
 }
 
-/// Runs the demonstration.
+/// Runs the demonstration, for as long as somebody looks on.
 pub fn run(_: &DemoArguments) -> Result<(), DemoError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(system("set up the runtime"))?;
-    let result = runtime.block_on(demonstrate());
+    let result = runtime.block_on(demonstrate_until_stopped());
     software::stop_hosting();
-    result
+    match result {
+        Err(DemoError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
 }
 
-async fn demonstrate() -> Result<(), DemoError> {
+/// The processes of the bridge end with the demonstration, whatever ends it.
+async fn demonstrate_until_stopped() -> Result<(), DemoError> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listen for signals"))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(system("listen for signals"))?;
+    let mut out = io::stdout();
+    tokio::select! {
+        // Ctrl-C reaches the whole process group: what then becomes of the bridge is no news.
+        biased;
+        _ = interrupt.recv() => Err(DemoError::Stopped("SIGINT")),
+        _ = terminate.recv() => Err(DemoError::Stopped("SIGTERM")),
+        result = demonstrate(&mut out) => result,
+    }
+}
+
+async fn demonstrate(out: &mut impl Write) -> Result<(), DemoError> {
     let id = std::process::id();
     let mut vehicle = End::join(format!("vehicle-{id}"))?;
     let mut desk = End::join(format!("desk-{id}"))?;
 
-    println!("A bridge between two CAN buses, {} and {}, as one would start it:\n", vehicle.name, desk.name);
-    let server = Process::start("server", &format!("--can {} --bind 127.0.0.1 --port 0", vehicle.name))?;
-    let port = server.wait("listening on ")?.rsplit(':').next().unwrap_or_default().to_owned();
-    let client = Process::start("client", &format!("--can {} --host 127.0.0.1 --port {port}", desk.name))?;
-    client.wait("connected to ")?;
-    server.wait(" connected: ")?;
-
-    println!("\nFrames sent to {}, as they arrive on {}:", vehicle.name, desk.name);
-    show(&vehicle, &mut desk).await?;
-    println!("Frames sent to {}, as they arrive on {}:", desk.name, vehicle.name);
-    show(&desk, &mut vehicle).await?;
-
-    println!("{COUNTED} frames each way, as fast as they go:");
-    count(&vehicle, &mut desk).await?;
-    count(&desk, &mut vehicle).await?;
-
-    println!("\nWhat the two sides counted:");
-    client.stop("client")?;
-    server.stop("server")?;
-    println!(
-        "\nNo frame lost, none out of order. To try it yourself, type the lines above with names and a port of"
+    let title = format!(
+        "A bridge between two CAN buses, {} and {}, as one would start it:\n",
+        vehicle.name, desk.name
     );
-    println!("your own, and see the frames with: canip_peer dump --can-interface software NAME");
-    Ok(())
+    print(out, &title)?;
+    let arguments = format!("--can {} --bind 127.0.0.1 --port 0", vehicle.name);
+    let mut server = Process::start("server", &arguments, out)?;
+    let port = server.wait("listening on ").await?.rsplit(':').next().unwrap_or_default().to_owned();
+    let arguments = format!("--can {} --host 127.0.0.1 --port {port}", desk.name);
+    let mut client = Process::start("client", &arguments, out)?;
+    client.wait("connected to ").await?;
+    server.wait(" connected: ").await?;
+
+    print(out, &format!("\nFrames sent to {}, as they arrive on {}:", vehicle.name, desk.name))?;
+    show(&vehicle, &mut desk, out).await?;
+    print(out, &format!("Frames sent to {}, as they arrive on {}:", desk.name, vehicle.name))?;
+    show(&desk, &mut vehicle, out).await?;
+
+    print(out, &format!("{COUNTED} frames each way, as fast as they go:"))?;
+    count(&vehicle, &mut desk, out).await?;
+    count(&desk, &mut vehicle, out).await?;
+
+    print(out, "\nWhat the two sides counted:")?;
+    print(out, &client.stop().await?)?;
+    print(out, &server.stop().await?)?;
+    print(
+        out,
+        "\nNo frame lost, none out of order. To try it yourself, type the lines above with names and a port of\n\
+         your own, and see the frames with: canip_peer dump --can-interface software NAME",
+    )
+}
+
+/// Prints a line at once; whoever looks on may have gone.
+fn print(out: &mut impl Write, line: &str) -> Result<(), DemoError> {
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(DemoError::Output)
 }
 
 /// Sends some frames one by one and prints each as it arrives, with the time that it took.
-async fn show(from: &End, to: &mut End) -> Result<(), DemoError> {
+async fn show(from: &End, to: &mut End, out: &mut impl Write) -> Result<(), DemoError> {
     let mut column = IdColumn::default();
     let mut line = Vec::new();
     for (sent, text) in (0..).zip(SHOWN) {
@@ -138,14 +178,14 @@ async fn show(from: &End, to: &mut End) -> Result<(), DemoError> {
         column = column.including(arrived.image());
         write_dump_line(&mut line, &to.name, arrived.image(), column);
         let text = String::from_utf8_lossy(&line);
-        println!("{:<60} {microseconds:>6} µs", text.trim_end());
+        print(out, &format!("{:<60} {microseconds:>6} µs", text.trim_end()))?;
         line.clear();
     }
     Ok(())
 }
 
 /// Sends numbered frames and checks that they arrive in order.
-async fn count(from: &End, to: &mut End) -> Result<(), DemoError> {
+async fn count(from: &End, to: &mut End, out: &mut impl Write) -> Result<(), DemoError> {
     let start = Instant::now();
     let identifier = Identifier::standard(0x100).expect("an 11-bit identifier");
     let mut arrived = 0;
@@ -164,8 +204,7 @@ async fn count(from: &End, to: &mut End) -> Result<(), DemoError> {
         arrived += 1;
     }
     let per_second = f64::from(COUNTED) / start.elapsed().as_secs_f64();
-    println!("  {} to {}: all {COUNTED} in order, {per_second:.0} a second", from.name, to.name);
-    Ok(())
+    print(out, &format!("  {} to {}: all {COUNTED} in order, {per_second:.0} a second", from.name, to.name))
 }
 
 /// What hangs on one of the two buses.
@@ -212,7 +251,7 @@ impl End {
                 self.take().await?;
             }
         };
-        tokio::time::timeout(PATIENCE, next).await.unwrap_or(Err(lost))
+        timeout(PATIENCE, next).await.unwrap_or(Err(lost))
     }
 
     async fn take(&mut self) -> Result<(), DemoError> {
@@ -240,8 +279,8 @@ struct Process {
 
 impl Process {
     /// Starts this program's `server` or `client` command on a software bus, and prints the line that would do it.
-    fn start(side: &'static str, arguments: &str) -> Result<Self, DemoError> {
-        println!("  canip_peer {side} --can-interface software {arguments}");
+    fn start(side: &'static str, arguments: &str, out: &mut impl Write) -> Result<Self, DemoError> {
+        print(out, &format!("  canip_peer {side} --can-interface software {arguments}"))?;
         let program = std::env::current_exe().map_err(system("find this program"))?;
         let mut child = Command::new(program)
             .args([side, "--can-interface", "software"])
@@ -252,41 +291,42 @@ impl Process {
             .spawn()
             .map_err(system("start the bridge"))?;
         let errors = child.stderr.take().expect("was asked for");
-        let (sender, lines) = channel();
+        let (sender, lines) = channel(LINES_WAITING);
         std::thread::spawn(move || {
             // Nobody to send to: the demonstration is over.
-            BufReader::new(errors).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+            BufReader::new(errors)
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.blocking_send(line))
         });
         Ok(Self { side, child, lines })
     }
 
     /// Waits for a line that contains `awaited`.
-    fn wait(&self, awaited: &'static str) -> Result<String, DemoError> {
-        let deadline = Instant::now() + PATIENCE;
+    async fn wait(&mut self, awaited: &'static str) -> Result<String, DemoError> {
+        let deadline = Deadline::now() + PATIENCE;
         let mut said = "nothing".to_owned();
-        loop {
-            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) if line.contains(awaited) => return Ok(line),
-                Ok(line) => said = line,
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    return Err(DemoError::Bridge { side: self.side, awaited, said });
-                }
+        // In vain when it has ended, or when time is up.
+        while let Ok(Some(line)) = timeout_at(deadline, self.lines.recv()).await {
+            if line.contains(awaited) {
+                return Ok(line);
             }
+            said = line;
         }
+        Err(DemoError::Bridge { side: self.side, awaited, said })
     }
 
-    /// Ends the process as Ctrl-C would, and prints what it counted, without what it did not.
-    fn stop(mut self, side: &str) -> Result<(), DemoError> {
+    /// Ends the process as Ctrl-C would, and tells what it counted, without what it did not.
+    async fn stop(mut self) -> Result<String, DemoError> {
         let id = Pid::from_raw(self.child.id() as i32);
         kill(id, Signal::SIGINT).map_err(|error| system("stop the bridge")(error.into()))?;
-        let line = self.wait("total: ")?;
+        let line = self.wait("total: ").await?;
         self.child.wait().map_err(system("wait for the bridge's end"))?;
         let (_, counters) = line.split_once("total: ").unwrap_or_default();
         let words: Vec<&str> = counters.split(' ').collect();
         let counted = words.chunks(2).filter(|pair| pair.get(1).is_some_and(|&count| count != "0"));
         let text: Vec<String> = counted.map(|pair| pair.join(" ")).collect();
-        println!("  {side}: {}", text.join(", "));
-        io::stdout().flush().map_err(system("print"))
+        Ok(format!("  {}: {}", self.side, text.join(", ")))
     }
 }
 

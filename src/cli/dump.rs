@@ -15,6 +15,7 @@ use tokio::time::timeout_at;
 
 use super::bus_argument::CanInterface;
 use super::clock::{Clock, TimeStyle};
+use super::logging;
 use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, Packet, Receiver, software};
 use crate::frame::Image;
 use crate::frame::filter::{Filter, FilterError, FilterSet, parse_candump};
@@ -35,8 +36,8 @@ const DROPS_TOLD_EVERY: Duration = Duration::from_secs(1);
   #FFFFFFFF  error frames of these classes (without it none)
   j          all filters must match instead of any")]
 pub struct DumpArguments {
-    /// What kind of bus it is
-    #[arg(long, value_enum, default_value = "socketcan")]
+    /// Kind of bus: socketcan, or software (in user space)
+    #[arg(long, value_name = "KIND", value_enum, default_value = "socketcan", hide_possible_values = true)]
     pub can_interface: CanInterface,
     /// Interface or name of the software bus, then filters: can0,123:7FF,400~7F0
     #[arg(value_name = "IFACE[,FILTER...]")]
@@ -51,7 +52,7 @@ pub struct DumpArguments {
     #[arg(short = 'T', value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout_ms: Option<u64>,
     /// Print receive times: (a)bsolute, (d)elta, from (z)ero, (A)bsolute with the date, in UTC
-    #[arg(short = 't', value_enum, value_name = "a|d|z|A")]
+    #[arg(short = 't', value_enum, value_name = "a|d|z|A", hide_possible_values = true)]
     pub time: Option<TimeStyle>,
 }
 
@@ -141,7 +142,9 @@ async fn dump(arguments: &DumpArguments, address: BusAddress, filter: Filter) ->
                 source.rejoin(&filter)?;
                 printer.drops.new_socket();
             }
-            Event::Down => eprintln!("canip_peer dump: {} is down; waiting", source.address.name),
+            Event::Down => {
+                logging::say(&format!("canip_peer dump: {} is down; waiting", source.address.name));
+            }
             Event::Signal | Event::Quiet => break,
         }
     }
@@ -291,7 +294,8 @@ impl Printer {
                 Packet::Frame(_) | Packet::Welcome { .. } => {}
                 Packet::Malformed => {
                     let length = received.packet.len();
-                    eprintln!("canip_peer dump: {}: a packet of {length} bytes is no frame", self.name);
+                    let name = &self.name;
+                    logging::say(&format!("canip_peer dump: {name}: a packet of {length} bytes is no frame"));
                 }
             }
         }
@@ -367,9 +371,9 @@ impl Drops {
             return;
         }
         let (more, total) = (self.total - self.told, self.total);
-        eprintln!(
+        logging::say(&format!(
             "canip_peer dump: {name}: {more} frames dropped because they were read too slowly ({total} in all)"
-        );
+        ));
         self.told = self.total;
         self.told_at = Some(Instant::now());
     }

@@ -1,6 +1,7 @@
 //! The options of `server` and `client`.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,17 +24,28 @@ const DEFAULT_PORT: u16 = 3333;
 /// more than two seconds of a saturated 500 kbit/s bus.
 const DEFAULT_RECEIVE_QUEUE_BYTES: usize = 8 << 20;
 
+/// Several periods of the slowest cyclic messages that anything is steered by (100 ms); what waited longer says how
+/// things were.
+const DEFAULT_MAX_AGE_MS: u32 = 250;
+
+/// The headings that options are printed under, in this order.
+const BUS: &str = "CAN bus";
+const FILTERS: &str = "Filters (which frames of the bus go to the peer)";
+const LINK: &str = "Link";
+const DIAGNOSTICS: &str = "Diagnostics";
+
 /// Options of the listening side.
 #[derive(Args, Debug)]
 pub struct ServerArgs {
-    /// Address to listen on [default: every address, IPv4 and IPv6]
-    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
-    bind: Option<IpAddr>,
-    /// TCP port to listen on; 0 takes a free one and says which
-    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = parse_listening_port, allow_negative_numbers = true)]
-    port: u16,
+    // First, so that the headings come in their order; the two below go to the top of theirs.
     #[command(flatten)]
     pub link: LinkArgs,
+    /// Address to listen on [default: every address, IPv4 and IPv6]
+    #[arg(long, value_name = "ADDR", help_heading = LINK, display_order = 0, value_parser = parse_address)]
+    bind: Option<IpAddr>,
+    /// TCP port to listen on; 0 takes a free one and says which
+    #[arg(long, value_name = "PORT", help_heading = LINK, display_order = 1, default_value_t = DEFAULT_PORT, value_parser = parse_listening_port, allow_negative_numbers = true)]
+    port: u16,
 }
 
 impl ServerArgs {
@@ -46,14 +58,15 @@ impl ServerArgs {
 /// Options of the connecting side.
 #[derive(Args, Debug)]
 pub struct ClientArgs {
-    /// Name or address of the server
-    #[arg(long, value_name = "HOST", value_parser = parse_host)]
-    host: String,
-    /// TCP port of the server
-    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = parse_port, allow_negative_numbers = true)]
-    port: u16,
+    // First, so that the headings come in their order; the two below go to the top of theirs.
     #[command(flatten)]
     pub link: LinkArgs,
+    /// Name or address of the server
+    #[arg(long, value_name = "HOST", help_heading = LINK, display_order = 0, value_parser = parse_host)]
+    host: String,
+    /// TCP port of the server
+    #[arg(long, value_name = "PORT", help_heading = LINK, display_order = 1, default_value_t = DEFAULT_PORT, value_parser = parse_port, allow_negative_numbers = true)]
+    port: u16,
 }
 
 impl ClientArgs {
@@ -66,46 +79,25 @@ impl ClientArgs {
 /// What both sides have in common.
 #[derive(Args, Debug)]
 pub struct LinkArgs {
-    /// Seconds between signs of life; a peer that gives none for three of them is dead; 0 for never
-    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_seconds, allow_negative_numbers = true)]
-    heartbeat: Duration,
-    /// Do not offer sequence numbers
-    #[arg(long)]
-    no_seq: bool,
-    /// Offer to send the time of every frame
-    #[arg(long)]
-    timestamp: bool,
-    /// Which version of the protocol to speak
-    #[arg(long, value_name = "VERSION", value_enum, default_value_t)]
-    protocol: ProtocolArg,
-    /// How much to say on standard error
-    #[arg(long, value_name = "LEVEL", value_enum, ignore_case = true, default_value_t)]
-    pub log_level: LogLevel,
-    /// Keep every frame that crosses, both ways, in candump's log format
-    #[arg(long, value_name = "FILE.log")]
-    record: Option<PathBuf>,
-    /// Seconds between summary lines; 0 for none
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds, allow_negative_numbers = true)]
-    stats_interval: Duration,
-    /// What moves the frames
-    #[arg(long, value_name = "ENGINE", value_enum, default_value_t)]
-    engine: EngineArg,
-    // Last, because what follows a heading is printed under it.
     #[command(flatten)]
     bus: BusArgs,
     #[command(flatten)]
     filter: FilterArgs,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    #[command(flatten)]
+    diagnostics: DiagnosticsArgs,
 }
 
 /// The bus of this side.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "CAN bus")]
+#[command(next_help_heading = BUS)]
 struct BusArgs {
     /// Interface (can0, vcan0), or name of a software bus (bus0, bus0@500000)
     #[arg(long, value_name = "IFACE")]
     can: String,
-    /// Kind of bus
-    #[arg(long, value_name = "KIND", value_enum, default_value = "socketcan")]
+    /// Kind of bus: socketcan, or software (in user space)
+    #[arg(long, value_name = "KIND", value_enum, default_value = "socketcan", hide_possible_values = true)]
     can_interface: CanInterface,
     /// Refuse an interface that cannot carry CAN FD frames
     #[arg(long)]
@@ -123,7 +115,7 @@ struct BusArgs {
 
 /// Which frames of the bus go to the peer.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Filters (which frames of the bus go to the peer)")]
+#[command(next_help_heading = FILTERS)]
 struct FilterArgs {
     /// File of identifiers that pass: 0x123, 0x100-0x1FF, 0x700/0x7F0, 0x18DAF110x; # comments
     #[arg(long, value_name = "FILE")]
@@ -134,6 +126,52 @@ struct FilterArgs {
     /// What passes, as for candump: 123:7FF, 400~7F0, #FFFFFFFF, j
     #[arg(long, value_name = "EXPR")]
     filter: Vec<String>,
+}
+
+/// How the two sides speak.
+#[derive(Args, Debug)]
+#[command(next_help_heading = LINK)]
+struct ConnectionArgs {
+    /// Protocol: 4.0, 4.1, or auto (4.1 as a client, the client's as a server)
+    #[arg(long, value_name = "VERSION", value_enum, default_value_t, hide_possible_values = true)]
+    protocol: ProtocolArg,
+    /// Do not offer sequence numbers
+    #[arg(long)]
+    no_seq: bool,
+    /// Offer to send the time of every frame
+    #[arg(long)]
+    timestamp: bool,
+    /// Seconds between signs of life; a peer that gives none for three of them is dead; 0 for never
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_heartbeat, allow_negative_numbers = true)]
+    heartbeat: Duration,
+    /// Milliseconds that a frame may wait here before it is discarded; 0 for no limit
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = DEFAULT_MAX_AGE_MS, value_parser = parse_milliseconds, allow_negative_numbers = true)]
+    max_age: u32,
+    /// Engine: uring, epoll, or auto (io_uring where it is allowed)
+    #[arg(long, value_name = "ENGINE", value_enum, default_value_t, hide_possible_values = true)]
+    engine: EngineArg,
+}
+
+/// What is said and kept of it.
+#[derive(Args, Debug)]
+#[command(next_help_heading = DIAGNOSTICS)]
+struct DiagnosticsArgs {
+    /// How much to say on standard error: DEBUG, INFO, WARNING or ERROR
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        value_enum,
+        ignore_case = true,
+        default_value_t,
+        hide_possible_values = true
+    )]
+    log_level: LogLevel,
+    /// Seconds between summary lines; 0 for none
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_stats_interval, allow_negative_numbers = true)]
+    stats_interval: Duration,
+    /// Keep every frame that crosses, both ways, in candump's log format
+    #[arg(long, value_name = "FILE.log")]
+    record: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -161,27 +199,33 @@ enum EngineArg {
 }
 
 impl LinkArgs {
+    /// How much is said.
+    pub fn log_level(&self) -> LogLevel {
+        self.diagnostics.log_level
+    }
+
     /// The options as validated configuration. Reads the filter files.
     pub fn to_config(&self) -> Result<BridgeConfig, Failure> {
         let bus = BusAddress::parse(self.bus.can_interface.into(), &self.bus.can)
             .map_err(|error| Failure::Usage(error.to_string()))?;
+        let max_age_ms = u64::from(self.connection.max_age);
         Ok(BridgeConfig {
             bit_rate: self.bit_rate(bus.kind)?,
             bus,
             require_fd: self.bus.can_fd,
             receive_queue_bytes: self.bus.rcvbuf,
             filter: Rc::new(self.filter.compile()?),
-            protocol: match self.protocol {
+            protocol: match self.connection.protocol {
                 ProtocolArg::Auto => Protocol::Auto,
                 ProtocolArg::V40 => Protocol::V40,
                 ProtocolArg::V41 => Protocol::V41,
             },
-            offer: Features { sequence: !self.no_seq, time: self.timestamp },
-            heartbeat: self.heartbeat,
-            max_age: Some(Duration::from_millis(250)),
-            stats_interval: self.stats_interval,
-            record: self.record.clone(),
-            engine: match self.engine {
+            offer: Features { sequence: !self.connection.no_seq, time: self.connection.timestamp },
+            heartbeat: self.connection.heartbeat,
+            max_age: (max_age_ms > 0).then(|| Duration::from_millis(max_age_ms)),
+            stats_interval: self.diagnostics.stats_interval,
+            record: self.diagnostics.record.clone(),
+            engine: match self.connection.engine {
                 EngineArg::Auto => EngineChoice::Auto,
                 EngineArg::Uring => EngineChoice::Uring,
                 EngineArg::Epoll => EngineChoice::Epoll,
@@ -211,35 +255,45 @@ impl FilterArgs {
         let usage = |error: crate::frame::filter::FilterError| Failure::Usage(error.to_string());
         let expressions: Result<_, _> = self.filter.iter().map(|text| parse_candump(text)).collect();
         let set = FilterSet {
-            pass: read_rules("--pass-filter", &self.pass_filter)?,
-            block: read_rules("--block-filter", &self.block_filter)?,
+            pass: read_pass_rules(&self.pass_filter)?,
+            block: read_block_rules(&self.block_filter)?,
             expressions: expressions.map_err(usage)?,
         };
         set.compile().map_err(usage)
     }
 }
 
-fn read_rules(option: &str, files: &[PathBuf]) -> Result<Vec<Rule>, Failure> {
+fn read_pass_rules(files: &[PathBuf]) -> Result<Vec<Rule>, Failure> {
     let mut rules = Vec::new();
     for file in files {
-        rules.extend(read_rule_file(option, file)?);
+        let read = read_rules("--pass-filter", file)?;
+        // Nothing would pass, and nobody bridges for that.
+        if read.is_empty() {
+            return Err(Failure::Usage(format!(
+                "filter file {} names no identifier: add one, or leave --pass-filter out",
+                file.display()
+            )));
+        }
+        rules.extend(read);
     }
     Ok(rules)
 }
 
-fn read_rule_file(option: &str, file: &Path) -> Result<Vec<Rule>, Failure> {
+/// A file without identifiers is one that nothing was written into yet: nothing is blocked.
+fn read_block_rules(files: &[PathBuf]) -> Result<Vec<Rule>, Failure> {
+    let mut rules = Vec::new();
+    for file in files {
+        rules.extend(read_rules("--block-filter", file)?);
+    }
+    Ok(rules)
+}
+
+fn read_rules(option: &str, file: &Path) -> Result<Vec<Rule>, Failure> {
     let name = file.display();
     let text = std::fs::read_to_string(file).map_err(|error| {
         Failure::Usage(format!("cannot read filter file {name}: {error}: give {option} a text file"))
     })?;
-    let rules =
-        parse_tool_list(&text, &name.to_string()).map_err(|error| Failure::Usage(error.to_string()))?;
-    if rules.is_empty() {
-        return Err(Failure::Usage(format!(
-            "filter file {name} names no identifier: add one, or leave {option} out"
-        )));
-    }
-    Ok(rules)
+    parse_tool_list(&text, &name.to_string()).map_err(|error| Failure::Usage(error.to_string()))
 }
 
 /// A host as people type it: an IPv6 address may stand in brackets.
@@ -276,13 +330,31 @@ fn parse_bytes(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| "give a number of bytes, for example 8388608".to_owned())
 }
 
-/// A time in seconds, with a fraction if need be; a day at most.
-fn parse_seconds(text: &str) -> Result<Duration, String> {
-    const LONGEST: f64 = 86_400.0;
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.0..=LONGEST).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err("give seconds, 0 to 86400, for example 2 or 0.5".to_owned()),
-    }
+/// Seconds between signs of life. The kernel counts milliseconds for some of what is done with it, and takes whole
+/// seconds up to 32,767 for the rest (MAX_TCP_KEEPIDLE in its include/net/tcp.h).
+fn parse_heartbeat(text: &str) -> Result<Duration, String> {
+    parse_seconds(text, 0.001..=32_767.0)
+        .ok_or_else(|| "give seconds, 0.001 to 32767, for example 2 or 0.5, or 0 for never".to_owned())
+}
+
+/// Seconds between summary lines: ten lines a second at most, a line a day at least.
+fn parse_stats_interval(text: &str) -> Result<Duration, String> {
+    parse_seconds(text, 0.1..=86_400.0)
+        .ok_or_else(|| "give seconds, 0.1 to 86400, for example 10 or 0.5, or 0 for none".to_owned())
+}
+
+/// A time in seconds within limits, with a fraction if need be, or zero.
+fn parse_seconds(text: &str, limits: RangeInclusive<f64>) -> Option<Duration> {
+    let seconds: f64 = text.parse().ok()?;
+    (seconds == 0.0 || limits.contains(&seconds)).then(|| Duration::from_secs_f64(seconds.abs()))
+}
+
+/// A time in whole milliseconds; a day at most.
+fn parse_milliseconds(text: &str) -> Result<u32, String> {
+    const LONGEST: u32 = 86_400_000;
+    let milliseconds = text.parse().ok().filter(|&milliseconds| milliseconds <= LONGEST);
+    milliseconds
+        .ok_or_else(|| "give milliseconds, 1 to 86400000, for example 250, or 0 for no limit".to_owned())
 }
 
 #[cfg(test)]
@@ -291,10 +363,51 @@ mod tests {
 
     #[test]
     fn seconds_are_read_with_fractions() {
-        assert_eq!(parse_seconds("2"), Ok(Duration::from_secs(2)));
-        assert_eq!(parse_seconds("0.5"), Ok(Duration::from_millis(500)));
-        for wrong in ["-1", "NaN", "two", "", "1e9"] {
-            assert!(parse_seconds(wrong).is_err(), "{wrong}");
+        assert_eq!(parse_heartbeat("2"), Ok(Duration::from_secs(2)));
+        assert_eq!(parse_heartbeat("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_stats_interval("10"), Ok(Duration::from_secs(10)));
+        for wrong in ["-1", "NaN", "inf", "two", "", "1e9"] {
+            assert!(parse_heartbeat(wrong).is_err(), "{wrong}");
+            assert!(parse_stats_interval(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn seconds_have_limits() {
+        for zero in ["0", "0.0", "-0"] {
+            assert_eq!(parse_heartbeat(zero), Ok(Duration::ZERO));
+            assert_eq!(parse_stats_interval(zero), Ok(Duration::ZERO));
+        }
+        assert_eq!(parse_heartbeat("0.001"), Ok(Duration::from_millis(1)));
+        assert_eq!(parse_heartbeat("32767"), Ok(Duration::from_secs(32_767)));
+        for wrong in ["0.0009", "1e-9", "32767.5", "32768"] {
+            assert!(parse_heartbeat(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_stats_interval("0.1"), Ok(Duration::from_millis(100)));
+        assert_eq!(parse_stats_interval("86400"), Ok(Duration::from_secs(86_400)));
+        for wrong in ["0.09", "1e-9", "86401"] {
+            assert!(parse_stats_interval(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    fn max_age(words: &[&str]) -> Option<Duration> {
+        #[derive(clap::Parser)]
+        struct Program {
+            #[command(flatten)]
+            link: LinkArgs,
+        }
+        let words = ["server", "--can", "can0"].iter().chain(words);
+        let program = <Program as clap::Parser>::try_parse_from(words).unwrap();
+        program.link.to_config().unwrap_or_else(|_| panic!("a valid configuration")).max_age
+    }
+
+    #[test]
+    fn a_frame_waits_for_a_quarter_of_a_second_unless_told() {
+        assert_eq!(max_age(&[]), Some(Duration::from_millis(250)));
+        assert_eq!(max_age(&["--max-age", "20"]), Some(Duration::from_millis(20)));
+        assert_eq!(max_age(&["--max-age", "0"]), None);
+        for wrong in ["-1", "0.5", "86400001", "long"] {
+            assert!(parse_milliseconds(wrong).is_err(), "{wrong}");
         }
     }
 

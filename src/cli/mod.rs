@@ -5,6 +5,7 @@ mod bus_argument;
 mod clock;
 mod demo;
 mod dump;
+mod line_writer;
 mod link;
 mod logging;
 mod send;
@@ -13,6 +14,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tracing::debug;
 
 use crate::bridge;
 use crate::config::Side;
@@ -53,17 +56,16 @@ impl Failure {
 /// Parses the command line and runs the command it names.
 pub fn main() -> ExitCode {
     let result = Cli::try_parse().map_err(refuse).and_then(|cli| run(cli.command));
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Usage(message)) => {
-            eprintln!("canip_peer: {message}");
-            ExitCode::from(2)
-        }
-        Err(Failure::Runtime(message)) => {
-            eprintln!("canip_peer: {message}");
-            ExitCode::from(1)
-        }
+    let (message, status) = match result {
+        Ok(()) => (None, 0),
+        Err(Failure::Usage(message)) => (Some(message), 2),
+        Err(Failure::Runtime(message)) => (Some(message), 1),
+    };
+    if let Some(message) = message {
+        logging::say(&format!("canip_peer: {message}"));
     }
+    logging::finish();
+    ExitCode::from(status)
 }
 
 /// Prints help, or the usage where the form of the command line is wrong, and ends the process; what is wrong with one
@@ -93,7 +95,22 @@ fn run(command: Command) -> Result<(), Failure> {
 }
 
 fn run_bridge(link: &link::LinkArgs, side: Side) -> Result<(), Failure> {
-    logging::start(link.log_level);
+    logging::start(link.log_level())
+        .map_err(|error| Failure::Runtime(format!("cannot print diagnostics: {error}")))?;
     let config = link.to_config()?;
+    raise_open_files();
     bridge::run(config, side).map_err(|error| Failure::new(error.is_usage(), &error))
+}
+
+/// Every connection of a server takes a TCP and a CAN socket, and most systems allow a process 1,024 descriptors, the
+/// limit of select(2), unless it asks for more.
+fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        Ok((soft, hard))
+    });
+    match raised {
+        Ok((soft, hard)) => debug!("open files: {hard} allowed, {soft} before"),
+        Err(error) => debug!("open files: the limit stays as it is: {error}"),
+    }
 }

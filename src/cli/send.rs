@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::bus_argument::CanInterface;
+use super::logging;
 use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, OpenBus, software};
 use crate::frame::filter::KernelFilter;
 use crate::frame::notation::{NotationError, parse_compact, parse_log_line};
@@ -29,12 +30,12 @@ const REJOINS_MAX: u32 = 5;
   123#DEADBEEF            standard identifier (3 digits), 4 bytes
   1F334455#11.22.33       extended identifier (8 digits)
   123#R   123#R4          remote frame, with its length
-  123##311223344          CAN FD, flags digit (1: bit rate switch, 2: error state)
+  123##311223344          CAN FD, flags digit (1: switches bit rate, 2: ESI)
   (1.5) can0 123#11       a line of a candump log: its frame, at once
   -                       read frames from standard input, one a line")]
 pub struct SendArguments {
-    /// What kind of bus it is
-    #[arg(long, value_enum, default_value = "socketcan")]
+    /// Kind of bus: socketcan, or software (in user space)
+    #[arg(long, value_name = "KIND", value_enum, default_value = "socketcan", hide_possible_values = true)]
     pub can_interface: CanInterface,
     /// Interface, or name of the software bus
     #[arg(value_name = "IFACE")]
@@ -228,7 +229,8 @@ impl Sender {
                 return Err(SendError::QueueFull { bus: self.name(), sent: self.sent });
             }
             if waited >= SAY_AFTER && !told {
-                eprintln!("canip_peer send: {}: waiting for room in the transmit queue", self.address.name);
+                let name = &self.address.name;
+                logging::say(&format!("canip_peer send: {name}: waiting for room in the transmit queue"));
                 told = true;
             }
             self.wait(&error)?;
