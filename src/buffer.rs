@@ -58,7 +58,7 @@ impl SendBuffer {
         self.sent += count;
     }
 
-    /// How many bytes at the front were sent.
+    /// How many bytes from the front were sent since the buffer was last empty.
     pub fn sent_bytes(&self) -> usize {
         self.sent
     }
@@ -84,6 +84,7 @@ mod tests {
         let mut buffer = SendBuffer::with_capacity(8);
         assert!(buffer.append(b"abcde"));
         buffer.consume(2);
+        assert_eq!(buffer.sent_bytes(), 2);
         assert_eq!(buffer.unsent(), b"cde");
         buffer.vacant()[..3].copy_from_slice(b"fgh");
         buffer.advance(3);
@@ -91,8 +92,9 @@ mod tests {
         assert!(!buffer.append(b"i"), "a full buffer takes nothing");
         buffer.consume(6);
         assert!(buffer.is_sent());
+        assert_eq!(buffer.sent_bytes(), 8);
         buffer.clear();
-        assert_eq!(buffer.vacant().len(), 8);
+        assert_eq!((buffer.vacant().len(), buffer.sent_bytes()), (8, 0));
     }
 
     #[test]

@@ -168,7 +168,8 @@ impl<E: Engine> DataPath<E> {
     pub async fn run(&self) -> io::Result<()> {
         // An earlier call was dropped while it waited.
         self.inner.borrow_mut().disarm()?;
-        let wake = bus::watched(self.inner.borrow().engine.wake_descriptor().try_clone_to_owned()?)?;
+        let wake =
+            bus::watched_for_reading(self.inner.borrow().engine.wake_descriptor().try_clone_to_owned()?)?;
         loop {
             let count = self.link_count();
             let busy = self.inner.borrow_mut().slice(self.clock)?;

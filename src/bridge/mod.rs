@@ -229,7 +229,7 @@ async fn close<E: Engine>(data_path: &DataPath<E>, stop: &mut Stop) {
 async fn watch_links<E: Engine>(kind: BusKind, data_path: &DataPath<E>) {
     let watching = async {
         let watch = LinkWatch::open()?;
-        let readiness = bus::watched(watch.descriptor().try_clone_to_owned()?)?;
+        let readiness = bus::watched_for_reading(watch.descriptor().try_clone_to_owned()?)?;
         loop {
             readiness.readable().await?.clear_ready();
             // What one call leaves behind must be taken too: readiness is told once.

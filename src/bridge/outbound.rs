@@ -93,7 +93,7 @@ impl Outbound {
                 Ok(())
             }
             Sending::InFlight => Ok(()),
-            Sending::Failed(error) => Err(error),
+            Sending::Failed { error, .. } => Err(error),
         }
     }
 

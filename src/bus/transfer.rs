@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::null_mut;
 use std::time::Duration;
 
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::control::{self, CONTROL_BYTES, PacketInfo};
@@ -110,6 +111,13 @@ pub fn send(bus: BorrowedFd<'_>, packet: &[u8]) -> io::Result<()> {
 pub fn watched(bus: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd is open, is the same descriptor at every call, and is closed by nobody else.
     Ok(unsafe { AsyncFd::register(bus) }?)
+}
+
+/// As [`watched`], for a descriptor that is only read from: one that is ready to be written to all the time (an
+/// eventfd, say) would otherwise wake the reactor a second time whenever it is read.
+pub fn watched_for_reading(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is open, is the same descriptor at every call, and is closed by nobody else.
+    Ok(unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }?)
 }
 
 /// Waits until a bus takes packets again, at most `limit`: whether it does. (A full transmit queue of a real

@@ -44,7 +44,8 @@ pub struct StreamId(Key);
 pub struct Consumed {
     /// Bytes that need not be shown again.
     pub bytes: usize,
-    /// Receive no more until [`Engine::resume_stream`], which shows the rest again.
+    /// Receive no more until [`Engine::resume_stream`], which shows the rest again. A handler that leaves
+    /// [`STREAM_RECEIVE_BYTES`] unconsumed has paused the stream, whatever it says.
     pub pause: bool,
 }
 
@@ -64,8 +65,13 @@ pub enum Sending {
     Done(SendBuffer),
     /// The engine keeps it until [`Handler::stream_sent`].
     InFlight,
-    /// The stream is broken.
-    Failed(io::Error),
+    /// The stream is broken, or the kernel cannot take the operation. Nothing was kept.
+    Failed {
+        /// What was to be sent; [`SendBuffer::sent_bytes`] of it were taken.
+        buffer: SendBuffer,
+        /// The kernel's answer.
+        error: io::Error,
+    },
 }
 
 /// Takes what happened during a turn.
@@ -74,7 +80,7 @@ pub trait Handler {
     fn bus_packet(&mut self, token: Token, packet: &[u8], info: PacketInfo);
 
     /// A bus receives no more: `UnexpectedEof` where its far end closed, else the socket's error (`ENETDOWN`,
-    /// `ENODEV`). [`Engine::resume_bus`] tries again.
+    /// `ENODEV`), or the kernel's for want of memory. Told once; [`Engine::resume_bus`] tries again.
     fn bus_stopped(&mut self, token: Token, error: io::Error);
 
     /// A bus watched with [`Engine::watch_bus_writable`] may take frames again.
@@ -83,14 +89,21 @@ pub trait Handler {
     /// All bytes of a stream that were not consumed yet, oldest first.
     fn stream_bytes(&mut self, token: Token, bytes: &[u8]) -> Consumed;
 
-    /// A stream receives no more: closed by the peer (`None`) or broken, with `unconsumed` bytes left over.
+    /// A stream receives no more: closed by the peer (`None`) or broken, with `unconsumed` bytes left over. Told once.
+    /// It may still send.
     fn stream_ended(&mut self, token: Token, unconsumed: usize, error: Option<io::Error>);
 
-    /// A buffer given to [`Engine::send`] comes back, sent or not.
+    /// A buffer given to [`Engine::send`] comes back: all of it sent, or, with an error,
+    /// [`SendBuffer::sent_bytes`] of it.
     fn stream_sent(&mut self, token: Token, buffer: SendBuffer, result: io::Result<()>);
 }
 
 /// One way of doing it. All descriptors handed over must be non-blocking.
+///
+/// What goes wrong with one descriptor is told of that descriptor, through the [`Handler`] or as the result of the
+/// call, and leaves all others alone. Only what fails for the engine as a whole fails a turn.
+///
+/// Identifiers of closed descriptors are harmless: calls with them do nothing, or give `EBADF`.
 pub trait Engine: Sized {
     /// The engine's name in logs and reports.
     const NAME: &'static str;
@@ -104,28 +117,28 @@ pub trait Engine: Sized {
     /// Starts to receive from a packet socket.
     ///
     /// # Errors
-    /// The kernel cannot watch the descriptor, or is out of memory.
+    /// The kernel cannot watch the descriptor, or is out of memory. The descriptor was closed.
     fn open_bus(&mut self, token: Token, descriptor: OwnedFd) -> io::Result<BusId>;
 
     /// The descriptor of a bus, to ask the kernel about it.
     fn bus_descriptor(&self, bus: BusId) -> Option<BorrowedFd<'_>>;
 
-    /// Receives again after [`Handler::bus_stopped`].
+    /// Receives again after [`Handler::bus_stopped`]; does nothing to a bus that receives.
     ///
     /// # Errors
-    /// As [`Engine::open_bus`].
+    /// The kernel cannot watch the descriptor, or is out of memory. The bus stays stopped.
     fn resume_bus(&mut self, bus: BusId) -> io::Result<()>;
 
     /// Writes frames, in order, as many as the kernel takes at once; never waits.
     fn write_bus(&mut self, bus: BusId, frames: &[Frame]) -> Written;
 
-    /// Calls [`Handler::bus_writable`] once, when the socket has room.
+    /// Calls [`Handler::bus_writable`] once, when the socket has room (or is broken, which the next write tells).
     ///
     /// # Errors
-    /// As [`Engine::open_bus`].
+    /// The kernel cannot watch the descriptor, or is out of memory. The call will not come.
     fn watch_bus_writable(&mut self, bus: BusId) -> io::Result<()>;
 
-    /// Closes a bus. Nothing is heard of it again.
+    /// Closes a bus. Nothing is heard of it again. The kernel may hold its socket until the next turn.
     fn close_bus(&mut self, bus: BusId);
 
     /// Starts to receive from a stream.
@@ -134,10 +147,14 @@ pub trait Engine: Sized {
     /// As [`Engine::open_bus`].
     fn open_stream(&mut self, token: Token, descriptor: OwnedFd) -> io::Result<StreamId>;
 
-    /// Shows the rest of a paused stream's bytes in the next turn, then receives on.
+    /// Shows the rest of a paused stream's bytes in the next turn, then receives on. Does nothing to a stream that is
+    /// not paused.
     fn resume_stream(&mut self, stream: StreamId);
 
     /// Sends a buffer's unsent bytes. One buffer of a stream can be in flight at a time.
+    ///
+    /// # Panics
+    /// If one is in flight: a bug of the caller.
     fn send(&mut self, stream: StreamId, buffer: SendBuffer) -> Sending;
 
     /// Tells the peer that nothing more will be sent. Call with nothing in flight.
@@ -147,26 +164,31 @@ pub trait Engine: Sized {
     fn finish_stream(&mut self, stream: StreamId) -> io::Result<()>;
 
     /// Closes a stream. Nothing is heard of it again; a buffer in flight is dropped when the kernel lets go of it.
-    fn close_stream(&mut self, stream: StreamId);
+    /// Returns how many bytes of that buffer, from its front, the kernel had taken; `None` if none was in flight. The
+    /// kernel may hold the socket until the next turn.
+    fn close_stream(&mut self, stream: StreamId) -> Option<usize>;
 
     /// Waits at most `wait` until something has happened, then reports everything that has. A signal ends the wait
     /// early. Returns whether anything happened.
     ///
     /// # Errors
-    /// The engine itself is broken (no memory).
+    /// The engine itself is broken: the kernel refuses to be asked for events. What a descriptor suffers is no error
+    /// here.
     fn turn(&mut self, wait: Duration, handler: &mut impl Handler) -> io::Result<bool>;
 
-    /// Readable, once [`Engine::arm_wake`] has returned true, when the next turn will have something to report.
+    /// Readable, once [`Engine::arm_wake`] has returned true, when the next turn may have something to report. Only
+    /// ever to be polled for that: the engine reads it.
     fn wake_descriptor(&self) -> BorrowedFd<'_>;
 
     /// Prepares to wait on [`Engine::wake_descriptor`] instead of in a turn; false if there is something to report
-    /// already.
+    /// already, which the next turn does without waiting. May be called when armed already.
     ///
     /// # Errors
     /// As [`Engine::turn`].
     fn arm_wake(&mut self) -> io::Result<bool>;
 
-    /// Ends what [`Engine::arm_wake`] began.
+    /// Ends what [`Engine::arm_wake`] began, whether it returned true or false. Does nothing if nothing was armed. A
+    /// turn that is taken while armed is as good as any other, only dearer.
     ///
     /// # Errors
     /// As [`Engine::turn`].

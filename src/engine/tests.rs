@@ -20,10 +20,15 @@ struct Events {
     stopped: Vec<ErrorKind>,
     writable: usize,
     bytes: Vec<u8>,
+    /// How often bytes were shown.
+    shown: usize,
     /// How many bytes to take before asking for a pause.
     appetite: Option<usize>,
+    /// Leave the rest over without asking for a pause.
+    never_pause: bool,
     ended: Option<(usize, bool)>,
-    sent: Vec<bool>,
+    /// Whether all was sent, and how many bytes were.
+    sent: Vec<(bool, usize)>,
 }
 
 impl Handler for Events {
@@ -42,21 +47,23 @@ impl Handler for Events {
 
     fn stream_bytes(&mut self, token: Token, bytes: &[u8]) -> Consumed {
         assert_eq!(token, TOKEN);
+        self.shown += 1;
         let taken = self.appetite.unwrap_or(usize::MAX).min(bytes.len());
         self.bytes.extend(&bytes[..taken]);
         if let Some(appetite) = &mut self.appetite {
             *appetite -= taken;
         }
-        Consumed { bytes: taken, pause: taken < bytes.len() }
+        Consumed { bytes: taken, pause: taken < bytes.len() && !self.never_pause }
     }
 
     fn stream_ended(&mut self, _: Token, unconsumed: usize, error: Option<io::Error>) {
+        assert_eq!(self.ended, None, "told once");
         self.ended = Some((unconsumed, error.is_some()));
     }
 
     fn stream_sent(&mut self, _: Token, buffer: SendBuffer, result: io::Result<()>) {
         assert!(result.is_err() || buffer.is_sent());
-        self.sent.push(result.is_ok());
+        self.sent.push((result.is_ok(), buffer.sent_bytes()));
     }
 }
 
@@ -189,11 +196,68 @@ fn a_stream_can_be_paused_and_loses_nothing<E: Engine>(mut engine: E) {
     assert_eq!(events.bytes, b"0123");
     events.appetite = None;
     engine.resume_stream(stream);
+    engine.resume_stream(stream);
     events.until(&mut engine, |events| events.bytes.len() == 13);
+    assert_eq!(events.shown, 3, "shown again once, however often that was asked for");
     assert_eq!(events.bytes, b"0123456789abc");
     drop(theirs);
     events.until(&mut engine, |events| events.ended.is_some());
     assert_eq!(events.ended, Some((0, false)));
+}
+
+fn resuming_what_is_not_paused_does_nothing<E: Engine>(mut engine: E) {
+    let (ours, mut theirs) = stream_pair();
+    let stream = engine.open_stream(TOKEN, ours).unwrap();
+    theirs.write_all(b"0123456789").unwrap();
+    let mut events = Events { appetite: Some(4), never_pause: true, ..Events::default() };
+    events.until(&mut engine, |events| events.shown == 1);
+    events.appetite = None;
+    engine.resume_stream(stream);
+    engine.turn(Duration::ZERO, &mut events).unwrap();
+    assert_eq!((events.shown, &events.bytes[..]), (1, &b"0123"[..]));
+    theirs.write_all(b"abc").unwrap();
+    events.until(&mut engine, |events| events.shown == 2);
+    assert_eq!(events.bytes, b"0123456789abc");
+}
+
+/// Puts a directory in a socket's place: nothing that an engine wants of a socket can be done with it.
+fn spoil(descriptor: i32) {
+    let directory = std::fs::File::open("/").unwrap();
+    // SAFETY: replaces an open descriptor, whose owner goes on owning the number.
+    assert_eq!(unsafe { libc::dup2(directory.as_raw_fd(), descriptor) }, descriptor);
+}
+
+fn what_one_stream_suffers_ends_it_alone<E: Engine>(mut engine: E) {
+    let (ours, mut theirs) = stream_pair();
+    let descriptor = ours.as_raw_fd();
+    let stream = engine.open_stream(TOKEN, ours).unwrap();
+    theirs.write_all(b"0123456789").unwrap();
+    let mut events = Events { appetite: Some(4), ..Events::default() };
+    events.until(&mut engine, |events| events.shown == 1);
+    spoil(descriptor);
+    events.appetite = Some(3);
+    events.never_pause = true;
+    engine.resume_stream(stream);
+    events.until(&mut engine, |events| events.ended.is_some());
+    assert_eq!((&events.bytes[..], events.ended), (&b"0123456"[..], Some((3, true))));
+    let (bus_end, their_bus) = packet_pair();
+    engine.open_bus(TOKEN, bus_end).unwrap();
+    assert_eq!(bus_write::write(their_bus.as_fd(), &[numbered(1)]).accepted, 1);
+    events.until(&mut engine, |events| events.packets.len() == 1);
+    assert_eq!(engine.close_stream(stream), None);
+}
+
+fn a_stopped_bus_stays_stopped_while_it_is_watched<E: Engine>(mut engine: E) {
+    let (ours, theirs) = packet_pair();
+    let bus = engine.open_bus(TOKEN, ours).unwrap();
+    drop(theirs);
+    let mut events = Events::default();
+    events.until(&mut engine, |events| !events.stopped.is_empty());
+    engine.watch_bus_writable(bus).unwrap();
+    events.until(&mut engine, |events| events.writable == 1);
+    assert_eq!(events.stopped, [ErrorKind::UnexpectedEof]);
+    engine.resume_bus(bus).unwrap();
+    events.until(&mut engine, |events| events.stopped.len() == 2);
 }
 
 fn a_large_buffer_crosses_a_slow_stream_whole<E: Engine>(mut engine: E) {
@@ -212,10 +276,61 @@ fn a_large_buffer_crosses_a_slow_stream_whole<E: Engine>(mut engine: E) {
         received.extend(&piece[..count]);
     }
     events.until(&mut engine, |events| !events.sent.is_empty());
-    assert_eq!(events.sent, [true]);
+    assert_eq!(events.sent, [(true, 3_000_000)]);
     assert!(received == content);
     engine.finish_stream(stream).unwrap();
     assert_eq!(theirs.read(&mut piece).unwrap(), 0);
+}
+
+fn a_full_buffer() -> SendBuffer {
+    let mut buffer = SendBuffer::with_capacity(3_000_000);
+    buffer.advance(3_000_000);
+    buffer
+}
+
+fn a_closed_stream_tells_what_was_sent<E: Engine>(mut engine: E) {
+    let mut events = Events::default();
+    // Turns before the stream is closed while it sends, and bytes that its other end reads before that.
+    for (turns, read_first) in [(0, 0), (1, 0), (1, 100_000), (3, 1)] {
+        let (ours, mut theirs) = stream_pair();
+        let stream = engine.open_stream(TOKEN, ours).unwrap();
+        assert!(matches!(engine.send(stream, a_full_buffer()), Sending::InFlight));
+        for _ in 0..turns {
+            engine.turn(Duration::ZERO, &mut events).unwrap();
+        }
+        theirs.read_exact(&mut vec![0; read_first]).unwrap();
+        let sent = engine.close_stream(stream).unwrap();
+        assert!(sent > 0 && sent < 3_000_000);
+        assert_eq!(engine.close_stream(stream), None, "closed once");
+        engine.turn(Duration::ZERO, &mut events).unwrap();
+        let mut rest = Vec::new();
+        theirs.read_to_end(&mut rest).unwrap();
+        assert_eq!(read_first + rest.len(), sent, "{turns} turns, {read_first} read");
+    }
+    assert!(events.sent.is_empty());
+    let (ours, _theirs) = stream_pair();
+    let idle = engine.open_stream(TOKEN, ours).unwrap();
+    assert_eq!(engine.close_stream(idle), None);
+}
+
+fn a_broken_stream_tells_what_was_sent<E: Engine>(mut engine: E) {
+    let (ours, theirs) = stream_pair();
+    let stream = engine.open_stream(TOKEN, ours).unwrap();
+    assert!(matches!(engine.send(stream, a_full_buffer()), Sending::InFlight));
+    let mut events = Events::default();
+    engine.turn(Duration::ZERO, &mut events).unwrap();
+    drop(theirs);
+    events.until(&mut engine, |events| !events.sent.is_empty());
+    let (all, sent) = events.sent[0];
+    assert!(!all && sent > 0 && sent < 3_000_000);
+    match engine.send(stream, a_full_buffer()) {
+        Sending::Failed { buffer, .. } => assert_eq!(buffer.sent_bytes(), 0),
+        Sending::InFlight => {
+            events.until(&mut engine, |events| events.sent.len() == 2);
+            assert_eq!(events.sent[1], (false, 0));
+        }
+        Sending::Done(_) => panic!("nobody is there to take it"),
+    }
 }
 
 fn a_closed_descriptor_is_heard_of_no_more<E: Engine>(mut engine: E) {
@@ -234,7 +349,7 @@ fn a_closed_descriptor_is_heard_of_no_more<E: Engine>(mut engine: E) {
     }
     assert!(events.packets.is_empty() && events.bytes.is_empty() && events.stopped.is_empty());
     assert_eq!(their_stream.read(&mut [0; 8]).map_err(|error| error.kind()).unwrap_or(0), 0);
-    assert!(matches!(engine.send(stream, SendBuffer::with_capacity(1)), Sending::Failed(_)));
+    assert!(matches!(engine.send(stream, SendBuffer::with_capacity(1)), Sending::Failed { .. }));
 }
 
 fn the_wake_descriptor_tells_of_the_next_event<E: Engine>(mut engine: E) {
@@ -243,15 +358,55 @@ fn the_wake_descriptor_tells_of_the_next_event<E: Engine>(mut engine: E) {
     let mut events = Events::default();
     for number in 0..3 {
         while engine.turn(Duration::ZERO, &mut events).unwrap() {}
-        assert!(engine.arm_wake().unwrap(), "nothing to report");
+        for _ in 0..=number {
+            assert!(engine.arm_wake().unwrap(), "nothing to report");
+        }
         assert!(!is_readable(&engine, 0));
         assert_eq!(bus_write::write(theirs.as_fd(), &[numbered(number)]).accepted, 1);
         assert!(is_readable(&engine, 10_000));
-        engine.disarm_wake().unwrap();
+        for _ in 0..=number {
+            engine.disarm_wake().unwrap();
+        }
         events.until(&mut engine, |events| events.packets.len() == number as usize + 1);
     }
     assert_eq!(bus_write::write(theirs.as_fd(), &[numbered(9)]).accepted, 1);
     assert!(!engine.arm_wake().unwrap(), "something to report already");
+}
+
+fn what_arming_finds_is_reported_at_once<E: Engine>(mut engine: E) {
+    let (ours, _theirs) = stream_pair();
+    let stream = engine.open_stream(TOKEN, ours).unwrap();
+    let mut events = Events::default();
+    let mut buffer = SendBuffer::with_capacity(8);
+    assert!(buffer.append(b"greeting"));
+    if let Sending::InFlight = engine.send(stream, buffer) {
+        assert!(!engine.arm_wake().unwrap());
+        engine.disarm_wake().unwrap();
+        let start = Instant::now();
+        assert!(engine.turn(PATIENCE, &mut events).unwrap());
+        assert_eq!(events.sent, [(true, 8)]);
+        assert!(start.elapsed() < PATIENCE / 2);
+    }
+}
+
+/// What closing a stream in mid-send has fetched must not be left lying.
+fn what_closing_finds_is_reported_at_once<E: Engine>(mut engine: E) {
+    let (busy_end, _their_busy) = stream_pair();
+    let busy = engine.open_stream(TOKEN, busy_end).unwrap();
+    let (bus_end, their_bus) = packet_pair();
+    engine.open_bus(TOKEN, bus_end).unwrap();
+    let mut events = Events::default();
+    engine.turn(Duration::ZERO, &mut events).unwrap();
+    assert!(matches!(engine.send(busy, a_full_buffer()), Sending::InFlight));
+    assert_eq!(bus_write::write(their_bus.as_fd(), &[numbered(1)]).accepted, 1);
+    assert!(engine.close_stream(busy).is_some());
+    assert!(!engine.arm_wake().unwrap());
+    engine.disarm_wake().unwrap();
+    let start = Instant::now();
+    assert!(engine.turn(PATIENCE, &mut events).unwrap());
+    assert_eq!(numbers(&events), [1]);
+    assert!(start.elapsed() < PATIENCE / 2);
+    assert!(!engine.turn(Duration::ZERO, &mut events).unwrap(), "reported once");
 }
 
 fn is_readable<E: Engine>(engine: &E, milliseconds: i32) -> bool {
@@ -265,10 +420,14 @@ fn epoll() -> EpollEngine {
     EpollEngine::new().unwrap()
 }
 
-/// The ring engine, or `None`, said aloud, where this process may not use io_uring.
 fn uring() -> Option<UringEngine> {
-    match UringEngine::new() {
-        Ok(engine) => Some(engine),
+    permitted(UringEngine::new())
+}
+
+/// What needs a ring, or `None`, said aloud, where this process may not use io_uring.
+pub fn permitted<T>(result: io::Result<T>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)) => {
             println!("SKIPPED: io_uring is forbidden here ({error})");
             None
@@ -294,6 +453,13 @@ on_both_engines!(
     the_end_of_a_bus_is_told_once,
     a_full_bus_says_so_and_tells_when_it_has_room,
     a_stream_can_be_paused_and_loses_nothing,
+    resuming_what_is_not_paused_does_nothing,
+    what_one_stream_suffers_ends_it_alone,
+    a_stopped_bus_stays_stopped_while_it_is_watched,
+    a_closed_stream_tells_what_was_sent,
+    a_broken_stream_tells_what_was_sent,
+    what_arming_finds_is_reported_at_once,
+    what_closing_finds_is_reported_at_once,
     a_large_buffer_crosses_a_slow_stream_whole,
     a_closed_descriptor_is_heard_of_no_more,
     the_wake_descriptor_tells_of_the_next_event,

@@ -46,6 +46,8 @@ struct Stream {
     received: Box<[u8]>,
     /// `received[..filled]` has not been consumed.
     filled: usize,
+    /// The handler has asked for a pause, and [`Engine::resume_stream`] was not called since.
+    paused: bool,
     sending: Option<SendBuffer>,
 }
 
@@ -88,34 +90,40 @@ impl EpollEngine {
             return Err(closed());
         };
         let before = *interest;
-        change(interest);
-        if *interest == before {
-            Ok(())
-        } else {
-            self.poller.change(descriptor.as_fd(), key, before, *interest)
+        let mut after = before;
+        change(&mut after);
+        if after != before {
+            self.poller.change(descriptor.as_fd(), key, before, after)?;
+            *interest = after;
         }
+        Ok(())
     }
 
-    fn serve(&mut self, ready: Ready, handler: &mut impl Handler) -> io::Result<()> {
+    fn serve(&mut self, ready: Ready, handler: &mut impl Handler) {
         match self.entries.find(ready.key) {
             Some(Entry::Bus(_)) => self.serve_bus(ready, handler),
             Some(Entry::Stream(_)) => self.serve_stream(ready, handler),
-            // Closed earlier in this turn.
-            None => Ok(()),
+            None => {}
         }
     }
 
-    fn serve_bus(&mut self, ready: Ready, handler: &mut impl Handler) -> io::Result<()> {
-        let Some(Entry::Bus(bus)) = self.entries.find_mut(ready.key) else { return Ok(()) };
+    fn serve_bus(&mut self, ready: Ready, handler: &mut impl Handler) {
+        let Some(Entry::Bus(bus)) = self.entries.find_mut(ready.key) else { return };
+        let (token, interest) = (bus.token, bus.interest);
+        if ready.writable && interest.writable {
+            match self.set_interest(ready.key, |interest| interest.writable = false) {
+                Ok(()) => handler.bus_writable(token),
+                Err(error) => handler.bus_stopped(token, error),
+            }
+        }
+        if ready.readable && interest.readable {
+            self.receive_packets(ready.key, handler);
+        }
+    }
+
+    fn receive_packets(&mut self, key: Key, handler: &mut impl Handler) {
+        let Some(Entry::Bus(bus)) = self.entries.find_mut(key) else { return };
         let token = bus.token;
-        if ready.writable && bus.interest.writable {
-            self.set_interest(ready.key, |interest| interest.writable = false)?;
-            handler.bus_writable(token);
-        }
-        if !ready.readable {
-            return Ok(());
-        }
-        let Some(Entry::Bus(bus)) = self.entries.find_mut(ready.key) else { return Ok(()) };
         let result = match self.packets.receive(bus.descriptor.as_fd()) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(_) => Ok(()),
@@ -123,79 +131,80 @@ impl EpollEngine {
         };
         self.packets.iter().for_each(|received| handler.bus_packet(token, received.packet, received.info));
         match result {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Ok(()) => {}
+            Err(error) if is_passing(&error) => {}
             Err(error) => {
-                self.set_interest(ready.key, |interest| interest.readable = false)?;
-                handler.bus_stopped(token, error);
-                Ok(())
+                let unwatched = self.set_interest(key, |interest| interest.readable = false);
+                handler.bus_stopped(token, unwatched.err().unwrap_or(error));
             }
         }
     }
 
-    fn serve_stream(&mut self, ready: Ready, handler: &mut impl Handler) -> io::Result<()> {
-        let Some(Entry::Stream(stream)) = self.entries.find_mut(ready.key) else { return Ok(()) };
-        if ready.writable && stream.sending.is_some() {
-            self.continue_sending(ready.key, handler)?;
+    fn serve_stream(&mut self, ready: Ready, handler: &mut impl Handler) {
+        let Some(Entry::Stream(stream)) = self.entries.find_mut(ready.key) else { return };
+        let interest = stream.interest;
+        if ready.writable && interest.writable {
+            self.continue_sending(ready.key, handler);
         }
-        if !ready.readable {
-            return Ok(());
+        if ready.readable && interest.readable {
+            self.receive_bytes(ready.key, handler);
         }
-        let Some(Entry::Stream(stream)) = self.entries.find_mut(ready.key) else { return Ok(()) };
-        if !stream.interest.readable {
-            return Ok(());
-        }
+    }
+
+    fn receive_bytes(&mut self, key: Key, handler: &mut impl Handler) {
+        let Some(Entry::Stream(stream)) = self.entries.find_mut(key) else { return };
         match receive(stream.descriptor.as_fd(), &mut stream.received[stream.filled..]) {
-            Ok(0) => self.end_stream(ready.key, None, handler),
+            Ok(0) => self.end_stream(key, None, handler),
             Ok(count) => {
                 stream.filled += count;
-                self.show(ready.key, handler)
+                self.show(key, handler);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => self.end_stream(ready.key, Some(error), handler),
+            Err(error) if is_passing(&error) => {}
+            Err(error) => self.end_stream(key, Some(error), handler),
         }
     }
 
-    fn end_stream(
-        &mut self,
-        key: Key,
-        error: Option<io::Error>,
-        handler: &mut impl Handler,
-    ) -> io::Result<()> {
-        self.set_interest(key, |interest| interest.readable = false)?;
+    fn end_stream(&mut self, key: Key, error: Option<io::Error>, handler: &mut impl Handler) {
+        let unwatched = self.set_interest(key, |interest| interest.readable = false);
         if let Some(Entry::Stream(stream)) = self.entries.find(key) {
-            handler.stream_ended(stream.token, stream.filled, error);
+            handler.stream_ended(stream.token, stream.filled, unwatched.err().or(error));
         }
-        Ok(())
     }
 
     /// Shows a stream's unconsumed bytes, and keeps what is left at the front of its buffer.
-    fn show(&mut self, key: Key, handler: &mut impl Handler) -> io::Result<()> {
-        let Some(Entry::Stream(stream)) = self.entries.find_mut(key) else { return Ok(()) };
+    fn show(&mut self, key: Key, handler: &mut impl Handler) {
+        let Some(Entry::Stream(stream)) = self.entries.find_mut(key) else { return };
         let Consumed { bytes, pause } = handler.stream_bytes(stream.token, &stream.received[..stream.filled]);
         stream.received.copy_within(bytes..stream.filled, 0);
         stream.filled -= bytes;
-        // A full buffer of which nothing is wanted would never be read on.
-        let stuck = stream.filled == stream.received.len();
-        self.set_interest(key, |interest| interest.readable = !pause && !stuck)
+        // A full buffer of which nothing is wanted cannot be read on.
+        let paused = pause || stream.filled == stream.received.len();
+        stream.paused = paused;
+        if let Err(error) = self.set_interest(key, |interest| interest.readable = !paused) {
+            self.end_stream(key, Some(error), handler);
+        }
     }
 
-    fn continue_sending(&mut self, key: Key, handler: &mut impl Handler) -> io::Result<()> {
-        let Some(Entry::Stream(stream)) = self.entries.find_mut(key) else { return Ok(()) };
-        let Some(mut buffer) = stream.sending.take() else { return Ok(()) };
+    fn continue_sending(&mut self, key: Key, handler: &mut impl Handler) {
+        let Some(Entry::Stream(stream)) = self.entries.find_mut(key) else { return };
+        let Some(mut buffer) = stream.sending.take() else { return };
         let result = match send_some(stream.descriptor.as_fd(), &mut buffer) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 stream.sending = Some(buffer);
-                return Ok(());
+                return;
             }
             Err(error) => Err(error),
         };
         let token = stream.token;
-        self.set_interest(key, |interest| interest.writable = false)?;
-        handler.stream_sent(token, buffer, result);
-        Ok(())
+        let unwatched = self.set_interest(key, |interest| interest.writable = false);
+        handler.stream_sent(token, buffer, result.and(unwatched));
     }
+}
+
+/// Whether the next turn may have better luck.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 impl Engine for EpollEngine {
@@ -243,28 +252,40 @@ impl Engine for EpollEngine {
 
     fn open_stream(&mut self, token: Token, descriptor: OwnedFd) -> io::Result<StreamId> {
         let received = vec![0; STREAM_RECEIVE_BYTES].into_boxed_slice();
-        let interest = Interest::READABLE;
-        self.open(Entry::Stream(Stream { descriptor, token, interest, received, filled: 0, sending: None }))
-            .map(StreamId)
+        let stream = Stream {
+            descriptor,
+            token,
+            interest: Interest::READABLE,
+            received,
+            filled: 0,
+            paused: false,
+            sending: None,
+        };
+        self.open(Entry::Stream(stream)).map(StreamId)
     }
 
     fn resume_stream(&mut self, stream: StreamId) {
-        self.resumed.push(stream.0);
+        let was_paused = self.stream(stream).is_some_and(|stream| std::mem::take(&mut stream.paused));
+        if was_paused {
+            self.resumed.push(stream.0);
+        }
     }
 
     fn send(&mut self, stream: StreamId, mut buffer: SendBuffer) -> Sending {
-        let Some(entry) = self.stream(stream) else { return Sending::Failed(closed()) };
+        let Some(entry) = self.stream(stream) else { return Sending::Failed { buffer, error: closed() } };
         assert!(entry.sending.is_none(), "one buffer in flight at a time");
         match send_some(entry.descriptor.as_fd(), &mut buffer) {
             Ok(()) => Sending::Done(buffer),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                entry.sending = Some(buffer);
-                match self.set_interest(stream.0, |interest| interest.writable = true) {
-                    Ok(()) => Sending::InFlight,
-                    Err(error) => Sending::Failed(error),
+                if let Err(error) = self.set_interest(stream.0, |interest| interest.writable = true) {
+                    return Sending::Failed { buffer, error };
                 }
+                if let Some(entry) = self.stream(stream) {
+                    entry.sending = Some(buffer);
+                }
+                Sending::InFlight
             }
-            Err(error) => Sending::Failed(error),
+            Err(error) => Sending::Failed { buffer, error },
         }
     }
 
@@ -272,8 +293,12 @@ impl Engine for EpollEngine {
         shutdown_write(self.stream(stream).ok_or_else(closed)?.descriptor.as_fd())
     }
 
-    fn close_stream(&mut self, stream: StreamId) {
-        self.entries.remove(stream.0);
+    fn close_stream(&mut self, stream: StreamId) -> Option<usize> {
+        // No other kind of entry has the key.
+        match self.entries.remove(stream.0) {
+            Some(Entry::Stream(Stream { sending: Some(buffer), .. })) => Some(buffer.sent_bytes()),
+            _ => None,
+        }
     }
 
     fn turn(&mut self, wait: Duration, handler: &mut impl Handler) -> io::Result<bool> {
@@ -282,11 +307,11 @@ impl Engine for EpollEngine {
         while let Some(key) = self.resumed.pop() {
             happened = true;
             wait = Duration::ZERO;
-            self.show(key, handler)?;
+            self.show(key, handler);
         }
         let count = self.poller.wait(wait)?;
         for index in 0..count {
-            self.serve(self.poller.ready(index), handler)?;
+            self.serve(self.poller.ready(index), handler);
         }
         Ok(happened || count > 0)
     }

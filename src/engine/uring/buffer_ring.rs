@@ -28,18 +28,22 @@ pub struct BufferRing {
     entries: NonNull<BufRingEntry>,
     buffers: NonNull<u8>,
     tail: u16,
+    /// The kernel may still write to the memory: it is never freed.
+    leaked: bool,
 }
 
 const _: () = assert!(BUFFERS.is_power_of_two());
 const _: () = assert!(size_of::<BufRingEntry>() * BUFFERS as usize <= PAGE_BYTES);
 
 impl BufferRing {
-    /// Allocates the memory and registers it with `ring`, which must be closed before the result is dropped.
+    /// Allocates the memory and registers it with `ring`. Before the result is dropped, all operations that receive
+    /// into it must have ended, or it must be [leaked](BufferRing::leak).
     pub fn register(ring: &IoUring) -> io::Result<Self> {
-        let mut buffer_ring = Self { entries: allocate(ENTRIES).cast(), buffers: allocate(MEMORY), tail: 0 };
+        let (entries, buffers) = (allocate(ENTRIES).cast(), allocate(MEMORY));
+        let mut buffer_ring = Self { entries, buffers, tail: 0, leaked: false };
         let address = buffer_ring.entries.as_ptr() as u64;
-        // SAFETY: the address is page-aligned memory for `BUFFERS` entries that lives until `buffer_ring` is dropped,
-        // which the engine does after it has closed the ring.
+        // SAFETY: the address is page-aligned memory for `BUFFERS` entries that lives until `buffer_ring` is dropped:
+        // when no operation uses it any more.
         let registered = unsafe { ring.submitter().register_buf_ring_with_flags(address, BUFFERS, GROUP, 0) };
         registered?;
         for buffer in 0..BUFFERS {
@@ -76,6 +80,11 @@ impl BufferRing {
         self.tail = self.tail.wrapping_add(1);
     }
 
+    /// Leaves the memory to the kernel for good.
+    pub fn leak(&mut self) {
+        self.leaked = true;
+    }
+
     /// Shows the kernel all buffers recycled so far.
     pub fn publish(&mut self) {
         // SAFETY: the entries were registered and are alive.
@@ -88,7 +97,10 @@ impl BufferRing {
 
 impl Drop for BufferRing {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout; the ring that used it is closed, says `register`.
+        if self.leaked {
+            return;
+        }
+        // SAFETY: allocated with this layout; no operation uses it any more, says `register`.
         unsafe { dealloc(self.entries.as_ptr().cast(), ENTRIES) };
         // SAFETY: the same.
         unsafe { dealloc(self.buffers.as_ptr(), MEMORY) };

@@ -4,8 +4,8 @@
 //! one system call a wake-up and none a frame. Streams are received from one operation at a time into memory of
 //! their own, so that their bytes lie in one piece; sends ride on the system call that waits for the next event.
 //!
-//! Drop order matters: the kernel owns the memory of submitted operations until their last completion. [`Drop`]
-//! cancels and awaits all of them, then the ring is closed, then memory goes (fields drop in the order declared).
+//! The kernel owns the memory of submitted operations until their last completion. [`Drop`] cancels and awaits all of
+//! them before memory goes, and leaves the memory to a kernel that does not let go of it.
 
 mod buffer_ring;
 mod operation;
@@ -36,15 +36,19 @@ use crate::frame::Frame;
 const DRAIN_WAIT: Duration = Duration::from_millis(100);
 const DRAIN_ROUNDS: usize = 50;
 
+/// System calls that the end of a stream may take to learn how much of a send was taken. A cancelled send completes
+/// within the second, when the kernel has queued the cancellation's work and then does it.
+const CANCEL_ROUNDS: usize = 4;
+
 /// An engine on one io_uring instance.
 pub struct UringEngine {
     ring: Ring,
     buffers: BufferRing,
-    /// What every multishot receive asks for: no address, control messages. Boxed, because the kernel is given its
-    /// address.
+    /// What every multishot receive asks for. Boxed, because the kernel is given its address.
     packet_header: Box<libc::msghdr>,
     buses: Slots<Bus>,
     streams: Slots<Stream>,
+    /// Completions of this turn, or those that the next one begins with.
     completions: Vec<Completion>,
     /// Streams whose rest is to be shown in the next turn.
     resumed: Vec<Key>,
@@ -68,6 +72,8 @@ struct Stream {
     received: Box<[u8]>,
     filled: usize,
     receiving: bool,
+    /// The handler has asked for a pause, and [`Engine::resume_stream`] was not called since.
+    paused: bool,
     /// Invariant: while this is `Some`, the kernel may read its unsent bytes.
     sending: Option<SendBuffer>,
     closing: bool,
@@ -86,6 +92,14 @@ impl Stream {
 }
 
 impl UringEngine {
+    fn bus(&mut self, key: Key) -> Option<&mut Bus> {
+        self.buses.find_mut(key).filter(|bus| !bus.closing)
+    }
+
+    fn stream(&mut self, key: Key) -> Option<&mut Stream> {
+        self.streams.find_mut(key).filter(|stream| !stream.closing)
+    }
+
     fn receive_packets(&mut self, key: Key) -> io::Result<()> {
         let Some(bus) = self.buses.find_mut(key).filter(|bus| !bus.closing && !bus.receiving) else {
             return Ok(());
@@ -94,33 +108,40 @@ impl UringEngine {
         let entry = opcode::RecvMsgMulti::new(descriptor, &raw const *self.packet_header, buffer_ring::GROUP)
             .build()
             .user_data(Operation::ReceivePackets(key).to_word());
+        // SAFETY: the header is boxed and never changed, packets go to the buffer ring, and both are kept (or leaked)
+        // until the last completion.
+        unsafe { self.ring.push(&entry) }?;
         bus.receiving = true;
-        // SAFETY: the header is boxed and never changed, and outlives the ring; packets go to the buffer ring.
-        unsafe { self.ring.push(&entry) }
+        Ok(())
     }
 
     fn receive_bytes(&mut self, key: Key) -> io::Result<()> {
         let Some(stream) = self.streams.find_mut(key) else { return Ok(()) };
-        let room = &mut stream.received[stream.filled..];
-        // A full buffer of which nothing is wanted cannot be read on.
-        if stream.closing || stream.receiving || room.is_empty() {
+        if stream.closing || stream.receiving {
             return Ok(());
         }
+        let room = &mut stream.received[stream.filled..];
         let length = room.len() as u32;
         let entry = opcode::Recv::new(Fd(stream.descriptor.as_raw_fd()), room.as_mut_ptr(), length)
             .build()
             .user_data(Operation::ReceiveBytes(key).to_word());
-        stream.receiving = true;
         // SAFETY: the room is boxed memory that is kept until the completion (a closing stream stays in its slot), and
         // is not touched while `receiving`.
-        unsafe { self.ring.push(&entry) }
+        unsafe { self.ring.push(&entry) }?;
+        stream.receiving = true;
+        Ok(())
     }
 
-    /// Submits what is unsent of a stream's buffer. The first attempt does not wait, so that it completes within the
-    /// enter that submits it; what is left then waits for room in the kernel.
-    fn submit_send(&mut self, key: Key, first: bool) -> io::Result<()> {
-        let Some(stream) = self.streams.find_mut(key) else { return Ok(()) };
-        let Some(buffer) = &stream.sending else { return Ok(()) };
+    /// Puts a buffer into a stream's slot and submits what is unsent of it, or gives it back. The first attempt does not
+    /// wait, so that it completes within the enter that submits it; what is left then waits for room in the kernel.
+    fn submit_send(
+        &mut self,
+        key: Key,
+        buffer: SendBuffer,
+        first: bool,
+    ) -> Result<(), (SendBuffer, io::Error)> {
+        let Some(stream) = self.streams.find_mut(key) else { return Err((buffer, closed())) };
+        let buffer = stream.sending.insert(buffer);
         let unsent = buffer.unsent();
         let length = u32::try_from(unsent.len()).unwrap_or(u32::MAX);
         let flags = libc::MSG_NOSIGNAL | if first { libc::MSG_DONTWAIT } else { 0 };
@@ -128,11 +149,17 @@ impl UringEngine {
             .flags(flags)
             .build()
             .user_data(Operation::Send(key).to_word());
+        // SAFETY: the buffer's bytes are boxed and stay in the slot, unchanged, until the completion.
+        let pushed = unsafe { self.ring.push(&entry) };
+        if let Err(error) = pushed
+            && let Some(buffer) = stream.sending.take()
+        {
+            return Err((buffer, error));
+        }
         if first {
             self.ring.expect_immediate();
         }
-        // SAFETY: the buffer's bytes are boxed and stay in the slot, unchanged, until the completion.
-        unsafe { self.ring.push(&entry) }
+        Ok(())
     }
 
     /// Asks the kernel to end an operation early. Its own completion still comes.
@@ -147,30 +174,42 @@ impl UringEngine {
         }
     }
 
-    fn complete(&mut self, completion: Completion, handler: &mut impl Handler) -> io::Result<()> {
+    /// How many bytes of a closing stream's buffer the kernel has taken. Its send, which was cancelled, may have been
+    /// done meanwhile: completions are fetched to know, and kept for the next turn.
+    fn taken_of_send(&mut self, key: Key) -> Option<usize> {
+        let before = self.streams.find(key)?.sending.as_ref()?.sent_bytes();
+        let word = Operation::Send(key).to_word();
+        for _ in 0..CANCEL_ROUNDS {
+            let completion = self.completions.iter().find(|completion| completion.word == word);
+            if let Some(completion) = completion {
+                return Some(before + completion.outcome().unwrap_or(0));
+            }
+            if let Err(error) = self.ring.enter(Duration::ZERO, &mut self.completions) {
+                tracing::warn!("io_uring: cannot ask what was sent: {error}");
+                break;
+            }
+        }
+        Some(before)
+    }
+
+    fn complete(&mut self, completion: Completion, handler: &mut impl Handler) {
         match Operation::from_word(completion.word) {
             Some(Operation::ReceivePackets(key)) => self.packet_received(key, completion, handler),
             Some(Operation::AwaitWritable(key)) => {
-                let Some(bus) = self.buses.find_mut(key) else { return Ok(()) };
+                let Some(bus) = self.buses.find_mut(key) else { return };
                 bus.awaiting_writable = false;
                 if !bus.closing {
                     handler.bus_writable(bus.token);
                 }
                 self.release_bus(key);
-                Ok(())
             }
             Some(Operation::ReceiveBytes(key)) => self.bytes_received(key, completion, handler),
             Some(Operation::Send(key)) => self.send_completed(key, completion, handler),
-            Some(Operation::Cancel) | None => Ok(()),
+            Some(Operation::Cancel) | None => {}
         }
     }
 
-    fn packet_received(
-        &mut self,
-        key: Key,
-        completion: Completion,
-        handler: &mut impl Handler,
-    ) -> io::Result<()> {
+    fn packet_received(&mut self, key: Key, completion: Completion, handler: &mut impl Handler) {
         let more = cqueue::more(completion.flags);
         let mut stopped = None;
         if let Some(bus) = self.buses.find_mut(key) {
@@ -196,71 +235,72 @@ impl UringEngine {
             self.buffers.recycle(buffer);
         }
         self.release_bus(key);
-        Ok(())
     }
 
-    fn bytes_received(
-        &mut self,
-        key: Key,
-        completion: Completion,
-        handler: &mut impl Handler,
-    ) -> io::Result<()> {
-        let Some(stream) = self.streams.find_mut(key) else { return Ok(()) };
+    fn bytes_received(&mut self, key: Key, completion: Completion, handler: &mut impl Handler) {
+        let Some(stream) = self.streams.find_mut(key) else { return };
         stream.receiving = false;
         if stream.closing {
             self.release_stream(key);
-            return Ok(());
+            return;
         }
         match completion.outcome() {
             Ok(0) => handler.stream_ended(stream.token, stream.filled, None),
             Ok(count) => {
                 stream.filled += count;
-                return self.show(key, handler);
+                self.show(key, handler);
             }
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN)) => {
-                return self.receive_bytes(key);
-            }
+            Err(error) if is_passing(&error) => self.receive_on(key, handler),
             Err(error) => handler.stream_ended(stream.token, stream.filled, Some(error)),
         }
-        Ok(())
+    }
+
+    /// Receives from a stream, or ends it if that cannot be done.
+    fn receive_on(&mut self, key: Key, handler: &mut impl Handler) {
+        if let Err(error) = self.receive_bytes(key)
+            && let Some(stream) = self.stream(key)
+        {
+            handler.stream_ended(stream.token, stream.filled, Some(error));
+        }
     }
 
     /// Shows a stream's unconsumed bytes, keeps what is left at the front of its buffer, and receives on.
-    fn show(&mut self, key: Key, handler: &mut impl Handler) -> io::Result<()> {
-        let Some(stream) = self.streams.find_mut(key).filter(|stream| !stream.closing) else { return Ok(()) };
+    fn show(&mut self, key: Key, handler: &mut impl Handler) {
+        let Some(stream) = self.stream(key).filter(|stream| !stream.receiving) else { return };
         let Consumed { bytes, pause } = handler.stream_bytes(stream.token, &stream.received[..stream.filled]);
         stream.received.copy_within(bytes..stream.filled, 0);
         stream.filled -= bytes;
-        if pause { Ok(()) } else { self.receive_bytes(key) }
+        // A full buffer of which nothing is wanted cannot be read on.
+        stream.paused = pause || stream.filled == stream.received.len();
+        if !stream.paused {
+            self.receive_on(key, handler);
+        }
     }
 
-    fn send_completed(
-        &mut self,
-        key: Key,
-        completion: Completion,
-        handler: &mut impl Handler,
-    ) -> io::Result<()> {
-        let Some(stream) = self.streams.find_mut(key) else { return Ok(()) };
-        let Some(mut buffer) = stream.sending.take() else { return Ok(()) };
-        let result = match completion.outcome() {
+    fn send_completed(&mut self, key: Key, completion: Completion, handler: &mut impl Handler) {
+        let Some(stream) = self.streams.find_mut(key) else { return };
+        let Some(mut buffer) = stream.sending.take() else { return };
+        let mut result = match completion.outcome() {
             Ok(count) => {
                 buffer.consume(count);
                 Ok(())
             }
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN)) => Ok(()),
+            Err(error) if is_passing(&error) => Ok(()),
             Err(error) => Err(error),
         };
         if stream.closing {
             drop(buffer);
             self.release_stream(key);
-            return Ok(());
+            return;
         }
+        let token = stream.token;
         if result.is_ok() && !buffer.is_sent() {
-            stream.sending = Some(buffer);
-            return self.submit_send(key, false);
+            match self.submit_send(key, buffer, false) {
+                Ok(()) => return,
+                Err((unsent, error)) => (buffer, result) = (unsent, Err(error)),
+            }
         }
-        handler.stream_sent(stream.token, buffer, result);
-        Ok(())
+        handler.stream_sent(token, buffer, result);
     }
 
     fn release_bus(&mut self, key: Key) {
@@ -274,6 +314,19 @@ impl UringEngine {
             self.streams.remove(key);
         }
     }
+}
+
+/// Whether the same operation may have better luck.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN))
+}
+
+/// Asks for no address, and for control messages.
+fn packet_header() -> Box<libc::msghdr> {
+    // SAFETY: all-zero bytes are a valid `msghdr`: null pointers and zero lengths.
+    let mut header: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
+    header.msg_controllen = CONTROL_BYTES as _;
+    header
 }
 
 /// Shows a packet that a completion put into a buffer.
@@ -296,62 +349,69 @@ impl Engine for UringEngine {
     const NAME: &'static str = "io_uring";
 
     fn new() -> io::Result<Self> {
-        let ring = Ring::new()?;
-        let buffers = BufferRing::register(ring.registrar())?;
-        // SAFETY: all-zero bytes are a valid `msghdr`: null pointers and zero lengths.
-        let mut packet_header: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
-        packet_header.msg_controllen = CONTROL_BYTES as _;
+        let mut ring = Ring::new()?;
+        let wake = eventfd()?;
+        ring.register_signal(wake.as_fd())?;
+        let buffers = BufferRing::register(ring.ring())?;
         Ok(Self {
             ring,
             buffers,
-            packet_header,
+            packet_header: packet_header(),
             buses: Slots::new(),
             streams: Slots::new(),
             completions: Vec::with_capacity(Ring::completion_limit()),
             resumed: Vec::new(),
             starved: Vec::new(),
-            wake: eventfd()?,
+            wake,
         })
     }
 
     fn open_bus(&mut self, token: Token, descriptor: OwnedFd) -> io::Result<BusId> {
         let bus = Bus { descriptor, token, receiving: false, awaiting_writable: false, closing: false };
         let key = self.buses.insert(bus);
-        self.receive_packets(key)?;
-        Ok(BusId(key))
+        match self.receive_packets(key) {
+            Ok(()) => Ok(BusId(key)),
+            Err(error) => {
+                self.buses.remove(key);
+                Err(error)
+            }
+        }
     }
 
     fn bus_descriptor(&self, bus: BusId) -> Option<BorrowedFd<'_>> {
-        self.buses.find(bus.0).map(|bus| bus.descriptor.as_fd())
+        self.buses.find(bus.0).filter(|bus| !bus.closing).map(|bus| bus.descriptor.as_fd())
     }
 
     fn resume_bus(&mut self, bus: BusId) -> io::Result<()> {
+        self.bus(bus.0).ok_or_else(closed)?;
         self.receive_packets(bus.0)
     }
 
     fn write_bus(&mut self, bus: BusId, frames: &[Frame]) -> Written {
-        match self.buses.find(bus.0) {
-            Some(bus) => bus_write::write(bus.descriptor.as_fd(), frames),
+        match self.bus_descriptor(bus) {
+            Some(descriptor) => bus_write::write(descriptor, frames),
             None => Written { accepted: 0, stopped_by: Some(closed()) },
         }
     }
 
     fn watch_bus_writable(&mut self, bus: BusId) -> io::Result<()> {
         let key = bus.0;
-        let bus = self.buses.find_mut(key).ok_or_else(closed)?;
-        if std::mem::replace(&mut bus.awaiting_writable, true) {
+        let bus = self.buses.find_mut(key).filter(|bus| !bus.closing).ok_or_else(closed)?;
+        if bus.awaiting_writable {
             return Ok(());
         }
         let entry = opcode::PollAdd::new(Fd(bus.descriptor.as_raw_fd()), libc::POLLOUT as u32)
             .build()
             .user_data(Operation::AwaitWritable(key).to_word());
         // SAFETY: a poll refers to no memory.
-        unsafe { self.ring.push(&entry) }
+        unsafe { self.ring.push(&entry) }?;
+        bus.awaiting_writable = true;
+        Ok(())
     }
 
     fn close_bus(&mut self, bus: BusId) {
         let key = bus.0;
-        let Some(bus) = self.buses.find_mut(key) else { return };
+        let Some(bus) = self.bus(key) else { return };
         bus.closing = true;
         let (receiving, awaiting_writable) = (bus.receiving, bus.awaiting_writable);
         if receiving {
@@ -370,36 +430,44 @@ impl Engine for UringEngine {
             received: vec![0; STREAM_RECEIVE_BYTES].into_boxed_slice(),
             filled: 0,
             receiving: false,
+            paused: false,
             sending: None,
             closing: false,
         });
-        self.receive_bytes(key)?;
-        Ok(StreamId(key))
+        match self.receive_bytes(key) {
+            Ok(()) => Ok(StreamId(key)),
+            Err(error) => {
+                self.streams.remove(key);
+                Err(error)
+            }
+        }
     }
 
     fn resume_stream(&mut self, stream: StreamId) {
-        self.resumed.push(stream.0);
+        let was_paused = self.stream(stream.0).is_some_and(|stream| std::mem::take(&mut stream.paused));
+        if was_paused {
+            self.resumed.push(stream.0);
+        }
     }
 
     fn send(&mut self, stream: StreamId, buffer: SendBuffer) -> Sending {
         let key = stream.0;
-        let Some(stream) = self.streams.find_mut(key) else { return Sending::Failed(closed()) };
+        let Some(stream) = self.stream(key) else { return Sending::Failed { buffer, error: closed() } };
         assert!(stream.sending.is_none(), "one buffer in flight at a time");
-        stream.sending = Some(buffer);
-        match self.submit_send(key, true) {
+        match self.submit_send(key, buffer, true) {
             Ok(()) => Sending::InFlight,
-            Err(error) => Sending::Failed(error),
+            Err((buffer, error)) => Sending::Failed { buffer, error },
         }
     }
 
     fn finish_stream(&mut self, stream: StreamId) -> io::Result<()> {
-        let stream = self.streams.find(stream.0).ok_or_else(closed)?;
+        let stream = self.stream(stream.0).ok_or_else(closed)?;
         shutdown_write(stream.descriptor.as_fd())
     }
 
-    fn close_stream(&mut self, stream: StreamId) {
+    fn close_stream(&mut self, stream: StreamId) -> Option<usize> {
         let key = stream.0;
-        let Some(stream) = self.streams.find_mut(key) else { return };
+        let stream = self.stream(key)?;
         stream.closing = true;
         let (receiving, sending) = (stream.receiving, stream.sending.is_some());
         if receiving {
@@ -408,27 +476,31 @@ impl Engine for UringEngine {
         if sending {
             self.cancel(Operation::Send(key));
         }
+        let taken = self.taken_of_send(key);
         self.release_stream(key);
+        taken
     }
 
     fn turn(&mut self, wait: Duration, handler: &mut impl Handler) -> io::Result<bool> {
-        let mut happened = false;
+        let mut happened = !self.completions.is_empty();
         while let Some(key) = self.resumed.pop() {
             happened = true;
-            self.show(key, handler)?;
+            self.show(key, handler);
         }
         let wait = if happened { Duration::ZERO } else { wait };
-        let mut completions = std::mem::take(&mut self.completions);
-        self.ring.enter(wait, &mut completions)?;
-        happened |= !completions.is_empty();
-        for &completion in &completions {
-            self.complete(completion, handler)?;
+        self.ring.enter(wait, &mut self.completions)?;
+        happened |= !self.completions.is_empty();
+        for index in 0..self.completions.len() {
+            self.complete(self.completions[index], handler);
         }
-        completions.clear();
-        self.completions = completions;
+        self.completions.clear();
         self.buffers.publish();
         while let Some(key) = self.starved.pop() {
-            self.receive_packets(key)?;
+            if let Err(error) = self.receive_packets(key)
+                && let Some(bus) = self.bus(key)
+            {
+                handler.bus_stopped(bus.token, error);
+            }
         }
         Ok(happened)
     }
@@ -438,12 +510,12 @@ impl Engine for UringEngine {
     }
 
     fn arm_wake(&mut self) -> io::Result<bool> {
-        self.ring.registrar().submitter().register_eventfd(self.wake.as_raw_fd())?;
-        Ok(self.resumed.is_empty() && !self.ring.has_completions()?)
+        self.ring.signal(true);
+        Ok(self.resumed.is_empty() && self.completions.is_empty() && !self.ring.has_completions()?)
     }
 
     fn disarm_wake(&mut self) -> io::Result<()> {
-        self.ring.registrar().submitter().unregister_eventfd()?;
+        self.ring.signal(false);
         let mut count = [0u8; 8];
         // SAFETY: `count` is writable memory of the 8 bytes that an eventfd gives. The descriptor does not block, and
         // finding nothing in it is no error.
@@ -462,7 +534,7 @@ impl Drop for UringEngine {
             }
             drained.clear();
             let submitted = self.ring.enter(Duration::ZERO, &mut drained);
-            let submitter = self.ring.registrar().submitter();
+            let submitter = self.ring.ring().submitter();
             // Failing to find something to cancel is no error here: the loop looks at what is outstanding.
             let _ = submitter.register_sync_cancel(None, CancelBuilder::any());
             if submitted.and_then(|()| self.ring.enter(DRAIN_WAIT, &mut drained)).is_err() {
@@ -471,8 +543,10 @@ impl Drop for UringEngine {
         }
         if self.ring.outstanding() > 0 {
             tracing::error!("io_uring: {} operations did not end", self.ring.outstanding());
-            // Memory that the kernel may still write to is leaked rather than freed.
+            // All memory that the kernel may still read or write is leaked rather than freed.
             std::mem::forget(std::mem::replace(&mut self.streams, Slots::new()));
+            std::mem::forget(std::mem::replace(&mut self.packet_header, packet_header()));
+            self.buffers.leak();
         }
     }
 }
