@@ -52,13 +52,11 @@ struct Inner<E: Engine> {
     deadline: Option<Moment>,
     /// A bus socket is being opened.
     opening: bool,
-    /// The engine was asked to wake its descriptor, and not yet to leave off.
-    armed: bool,
 }
 
 impl<E: Engine> DataPath<E> {
     pub fn new(engine: E, links: Links, host: Host, clock: Clock) -> Self {
-        let inner = Inner { engine, links, deadline: None, opening: false, armed: false };
+        let inner = Inner { engine, links, deadline: None, opening: false };
         Self {
             inner: RefCell::new(inner),
             host,
@@ -166,8 +164,6 @@ impl<E: Engine> DataPath<E> {
     /// # Errors
     /// The engine is broken.
     pub async fn run(&self) -> io::Result<()> {
-        // An earlier call was dropped while it waited.
-        self.inner.borrow_mut().disarm()?;
         let wake =
             bus::watched_for_reading(self.inner.borrow().engine.wake_descriptor().try_clone_to_owned()?)?;
         loop {
@@ -191,7 +187,6 @@ impl<E: Engine> DataPath<E> {
     async fn idle(&self, wake: &AsyncFd<OwnedFd>) -> io::Result<()> {
         let (armed, deadline) = {
             let inner = &mut *self.inner.borrow_mut();
-            inner.armed = true;
             (inner.engine.arm_wake()?, inner.deadline)
         };
         if armed {
@@ -207,7 +202,7 @@ impl<E: Engine> DataPath<E> {
                 () = self.changed.notified() => {}
             }
         }
-        self.inner.borrow_mut().disarm()
+        self.inner.borrow_mut().engine.disarm_wake()
     }
 }
 
@@ -237,9 +232,5 @@ impl<E: Engine> Inner<E> {
         if self.links.service(&mut self.engine, now, all) || all {
             self.deadline = self.links.deadline();
         }
-    }
-
-    fn disarm(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.armed) { self.engine.disarm_wake() } else { Ok(()) }
     }
 }

@@ -308,7 +308,9 @@ impl Links {
     fn remove<E: Engine>(&mut self, engine: &mut E, index: usize) {
         let Some(mut link) = self.table[index].take() else { return };
         close_bus(&mut link, &self.bus, engine);
-        engine.close_stream(link.stream);
+        if let Some(bytes) = engine.close_stream(link.stream) {
+            link.outbound.note_partly_sent(bytes);
+        }
         if self.recording == Some(index) {
             self.recording =
                 self.table.iter().position(|link| link.as_ref().is_some_and(|link| link.bus.is_some()));
