@@ -57,6 +57,8 @@ pub struct UringEngine {
     /// Buses whose receive has ended for want of buffers.
     starved: Vec<Key>,
     wake: OwnedFd,
+    /// The kernel signals on `wake`.
+    armed: bool,
 }
 
 impl UringEngine {
@@ -293,9 +295,7 @@ impl Engine for UringEngine {
     const NAME: &'static str = "io_uring";
 
     fn new() -> io::Result<Self> {
-        let mut ring = Ring::new()?;
-        let wake = eventfd()?;
-        ring.register_signal(wake.as_fd())?;
+        let ring = Ring::new()?;
         let buffers = BufferRing::register(ring.ring())?;
         Ok(Self {
             ring,
@@ -306,7 +306,8 @@ impl Engine for UringEngine {
             completions: Vec::with_capacity(Ring::completion_limit()),
             resumed: Vec::new(),
             starved: Vec::new(),
-            wake,
+            wake: eventfd()?,
+            armed: false,
         })
     }
 
@@ -454,12 +455,19 @@ impl Engine for UringEngine {
     }
 
     fn arm_wake(&mut self) -> io::Result<bool> {
-        self.ring.signal(true);
+        if !self.armed {
+            self.ring.register_signal(self.wake.as_fd())?;
+            self.armed = true;
+        }
         Ok(self.resumed.is_empty() && self.completions.is_empty() && !self.ring.has_completions()?)
     }
 
     fn disarm_wake(&mut self) -> io::Result<()> {
-        self.ring.signal(false);
+        if !self.armed {
+            return Ok(());
+        }
+        self.ring.unregister_signal()?;
+        self.armed = false;
         let mut count = [0u8; 8];
         // SAFETY: `count` is writable memory of the 8 bytes that an eventfd gives. The descriptor does not block, and
         // finding nothing in it is no error.
