@@ -8,17 +8,20 @@
 //! them before memory goes, and leaves the memory to a kernel that does not let go of it.
 
 mod buffer_ring;
+mod descriptor;
 mod operation;
+mod packet;
 mod ring;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use io_uring::types::{CancelBuilder, Fd, RecvMsgOut};
+use io_uring::types::{CancelBuilder, Fd};
 use io_uring::{cqueue, opcode, squeue};
 
 use self::buffer_ring::BufferRing;
+use self::descriptor::{Bus, Stream};
 use self::operation::Operation;
 use self::ring::{Completion, Ring};
 use super::slots::{Key, Slots};
@@ -28,7 +31,6 @@ use super::{
     closed,
 };
 use crate::buffer::SendBuffer;
-use crate::bus::control::{self, CONTROL_BYTES};
 use crate::frame::Frame;
 
 /// How long the engine's end waits for the kernel to let go of its memory. Cancelled socket operations complete at
@@ -55,40 +57,8 @@ pub struct UringEngine {
     /// Buses whose receive has ended for want of buffers.
     starved: Vec<Key>,
     wake: OwnedFd,
-}
-
-struct Bus {
-    descriptor: OwnedFd,
-    token: Token,
-    receiving: bool,
-    awaiting_writable: bool,
-    closing: bool,
-}
-
-struct Stream {
-    descriptor: OwnedFd,
-    token: Token,
-    /// Invariant: while `receiving`, the kernel may write behind `filled`, and nobody else does.
-    received: Box<[u8]>,
-    filled: usize,
-    receiving: bool,
-    /// The handler has asked for a pause, and [`Engine::resume_stream`] was not called since.
-    paused: bool,
-    /// Invariant: while this is `Some`, the kernel may read its unsent bytes.
-    sending: Option<SendBuffer>,
-    closing: bool,
-}
-
-impl Bus {
-    fn is_idle(&self) -> bool {
-        !self.receiving && !self.awaiting_writable
-    }
-}
-
-impl Stream {
-    fn is_idle(&self) -> bool {
-        !self.receiving && self.sending.is_none()
-    }
+    /// The kernel signals on `wake`.
+    armed: bool,
 }
 
 impl UringEngine {
@@ -218,7 +188,7 @@ impl UringEngine {
                 _ if bus.closing => {}
                 (Ok(length), Some(buffer)) => {
                     let filled = self.buffers.filled(buffer, length);
-                    stopped = deliver_packet(bus.token, filled, &self.packet_header, handler).err();
+                    stopped = packet::deliver(bus.token, filled, &self.packet_header, handler).err();
                 }
                 (Ok(_), None) => stopped = Some(io::ErrorKind::UnexpectedEof.into()),
                 (Err(error), _) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
@@ -321,48 +291,23 @@ fn is_passing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN))
 }
 
-/// Asks for no address, and for control messages.
-fn packet_header() -> Box<libc::msghdr> {
-    // SAFETY: all-zero bytes are a valid `msghdr`: null pointers and zero lengths.
-    let mut header: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
-    header.msg_controllen = CONTROL_BYTES as _;
-    header
-}
-
-/// Shows a packet that a completion put into a buffer.
-fn deliver_packet(
-    token: Token,
-    filled: &[u8],
-    header: &libc::msghdr,
-    handler: &mut impl Handler,
-) -> io::Result<()> {
-    let message =
-        RecvMsgOut::parse(filled, header).map_err(|()| io::Error::from(io::ErrorKind::InvalidData))?;
-    if message.payload_data().is_empty() {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    handler.bus_packet(token, message.payload_data(), control::parse(message.control_data()));
-    Ok(())
-}
-
 impl Engine for UringEngine {
     const NAME: &'static str = "io_uring";
 
     fn new() -> io::Result<Self> {
-        let mut ring = Ring::new()?;
-        let wake = eventfd()?;
-        ring.register_signal(wake.as_fd())?;
+        let ring = Ring::new()?;
         let buffers = BufferRing::register(ring.ring())?;
         Ok(Self {
             ring,
             buffers,
-            packet_header: packet_header(),
+            packet_header: packet::header(),
             buses: Slots::new(),
             streams: Slots::new(),
             completions: Vec::with_capacity(Ring::completion_limit()),
             resumed: Vec::new(),
             starved: Vec::new(),
-            wake,
+            wake: eventfd()?,
+            armed: false,
         })
     }
 
@@ -510,12 +455,19 @@ impl Engine for UringEngine {
     }
 
     fn arm_wake(&mut self) -> io::Result<bool> {
-        self.ring.signal(true);
+        if !self.armed {
+            self.ring.register_signal(self.wake.as_fd())?;
+            self.armed = true;
+        }
         Ok(self.resumed.is_empty() && self.completions.is_empty() && !self.ring.has_completions()?)
     }
 
     fn disarm_wake(&mut self) -> io::Result<()> {
-        self.ring.signal(false);
+        if !self.armed {
+            return Ok(());
+        }
+        self.ring.unregister_signal()?;
+        self.armed = false;
         let mut count = [0u8; 8];
         // SAFETY: `count` is writable memory of the 8 bytes that an eventfd gives. The descriptor does not block, and
         // finding nothing in it is no error.
@@ -545,7 +497,7 @@ impl Drop for UringEngine {
             tracing::error!("io_uring: {} operations did not end", self.ring.outstanding());
             // All memory that the kernel may still read or write is leaked rather than freed.
             std::mem::forget(std::mem::replace(&mut self.streams, Slots::new()));
-            std::mem::forget(std::mem::replace(&mut self.packet_header, packet_header()));
+            std::mem::forget(std::mem::replace(&mut self.packet_header, packet::header()));
             self.buffers.leak();
         }
     }
