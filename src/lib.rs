@@ -27,7 +27,7 @@
 //!                 packets               encodes in place, while the other buffer is in flight
 //!
 //!  TCP ──► engine ──► session ──► transmit queue ──► engine ──► CAN socket
-//!          bytes      decodes     waits 250 ms at most
+//!          bytes      decodes     waits --max-age at most
 //! ```
 //!
 //! The two directions of a connection share its session's state and nothing else. Every connection owns its CAN
@@ -37,8 +37,9 @@
 //! # One thread
 //!
 //! A bridge is one thread. The engine is turned by one task of the process's runtime; while frames come it blocks in
-//! the engine itself. (Two things run beside it: a software bus that this process hosts has a thread of its own, as
-//! the kernel's CAN layer would be outside the process too, and looking up a host name takes one for a moment.)
+//! the engine itself. What may wait for somebody else is kept off it: diagnostics are written by a thread of their own
+//! (nobody may be reading them), names are looked up and software buses joined on one that lives for that call, and
+//! a software bus that this process hosts has a thread, as the kernel's CAN layer would be outside the process too.
 //!
 //! # Memory
 //!
@@ -48,9 +49,10 @@
 //! | buffer | bound | when it is full |
 //! | --- | --- | --- |
 //! | kernel's CAN receive queue | `--rcvbuf` | the kernel drops the newest: `kernel_drops` |
-//! | [`bridge`]'s two send buffers | 256 KiB each | the newest frame is dropped: `slow_peer` |
-//! | [`bridge`]'s transmit queue | 4,096 frames, 250 ms | the oldest are discarded: `stale` |
+//! | [`bridge`]'s two send buffers | 256 KiB each, `--max-age` | the newest frame is dropped: `slow_peer`; what is too old: `stale` |
+//! | [`bridge`]'s transmit queue | 4,096 frames, `--max-age` | the oldest are discarded: `stale` |
 //! | stream receive buffer | 64 KiB | TCP makes the peer wait |
+//! | [`cli`]'s diagnostics | 256 KiB | the oldest lines are left out, and that is said |
 //! | [`record`]'s text | two halves of 1 MiB | lines are left out: `unrecorded` |
 //!
 //! # Unsafe code
