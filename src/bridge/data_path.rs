@@ -52,11 +52,13 @@ struct Inner<E: Engine> {
     deadline: Option<Moment>,
     /// A bus socket is being opened.
     opening: bool,
+    /// When the engine last had something to report.
+    last_event: Moment,
 }
 
 impl<E: Engine> DataPath<E> {
     pub fn new(engine: E, links: Links, host: Host, clock: Clock) -> Self {
-        let inner = Inner { engine, links, deadline: None, opening: false };
+        let inner = Inner { engine, links, deadline: None, opening: false, last_event: Moment::default() };
         Self {
             inner: RefCell::new(inner),
             host,
@@ -110,16 +112,21 @@ impl<E: Engine> DataPath<E> {
 
     /// The interface may have changed.
     pub fn check_bus(&self) {
+        self.look_at_bus();
+        self.bus_changed.notify_one();
+    }
+
+    fn look_at_bus(&self) {
         let Inner { engine, links, .. } = &mut *self.inner.borrow_mut();
         links.check_bus(engine);
         self.changed.notify_one();
-        self.bus_changed.notify_one();
     }
 
     /// Opens bus sockets for the links that want one, for ever.
     pub async fn provide_buses(&self) {
+        self.inner.borrow_mut().opening = false;
         loop {
-            self.check_bus();
+            self.look_at_bus();
             let wanted = self.inner.borrow().links.wanted_bus();
             let opened = match wanted {
                 None => {
@@ -207,24 +214,25 @@ impl<E: Engine> DataPath<E> {
 }
 
 impl<E: Engine> Inner<E> {
-    /// Turns the engine until the slice is over or nothing more happens; returns whether anything did.
+    /// Turns the engine until the slice is over. Returns whether anything happened within the length of a slice: if not
+    /// it is cheaper to wait as a task.
     fn slice(&mut self, clock: Clock) -> io::Result<bool> {
         let mut now = clock.now();
         let end = now.after(if self.opening { OPENING_SLICE } else { SLICE });
-        let mut busy = false;
         self.service(now);
         while now < end && !self.links.is_bus_wanted() {
             let until = self.deadline.map_or(end, |deadline| deadline.min(end));
             let happened = self.engine.turn(until.since(now), &mut self.links)?;
             now = clock.now();
             self.service(now);
-            busy |= happened;
-            if !happened && now < until {
+            if happened {
+                self.last_event = now;
+            } else if now < until {
                 // A signal: the task that waits for it comes first.
                 return Ok(true);
             }
         }
-        Ok(busy)
+        Ok(self.links.is_bus_wanted() || now < self.last_event.after(SLICE))
     }
 
     fn service(&mut self, now: Moment) {

@@ -194,6 +194,7 @@ impl Link {
 
     /// The bus socket is no longer ours.
     pub fn detach_bus(&mut self) -> Option<BusId> {
+        self.bus_failed = false;
         self.inbound.lose_bus();
         self.bus.take()
     }

@@ -271,7 +271,8 @@ impl Links {
         if let Some(error) = link.bus_stopped.take() {
             settle_stopped_bus(link, &self.bus, engine, &error);
         }
-        self.bus_wanted |= link.wants_bus();
+        // One that was told that there is none waits its turn.
+        self.bus_wanted |= link.wants_bus() && !link.bus_failed;
         announce(link, self.session.role);
         if let Err(error) = self.move_frames(engine, index, now)
             && let Some(link) = &mut self.table[index]

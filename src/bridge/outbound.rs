@@ -93,7 +93,10 @@ impl Outbound {
                 Ok(())
             }
             Sending::InFlight => Ok(()),
-            Sending::Failed { error, .. } => Err(error),
+            Sending::Failed { buffer, error } => {
+                self.give_back(buffer, false);
+                Err(error)
+            }
         }
     }
 
