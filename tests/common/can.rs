@@ -247,23 +247,40 @@ fn count_load(socket: &CanSocket, load: Load) -> Outcome {
     outcome
 }
 
-/// Sends frames into one interface a few at a time, each few when those before have come out of the other, once and
-/// in order; panics where they do not. For controllers: an SJA1000's receive queue holds 64 bytes, five frames of 8
-/// bytes, and emulated ones deliver without the time that frames take on a wire.
-pub fn carry_in_turns(from: &str, to: &str, identifier: u16, frames: u32) {
+/// Sends numbered frames into one interface a few at a time, each few when `watched` has seen as many, and returns the
+/// numbers in the order in which each of `watched` saw them; the first of these sets the pace.
+///
+/// For controllers: an SJA1000's receive queue holds 64 bytes, five frames of 8 bytes, and emulated ones deliver without
+/// the time that frames take on a wire. Emulated ones have also been seen to deliver a frame twice or late, with no
+/// bridge near: what a bridge is held to is what another socket on its interface saw.
+pub fn carry_in_turns(from: &str, watched: &[&str], identifier: u16, frames: u32) -> Vec<Vec<u32>> {
     const FRAMES_A_TURN: u32 = 4;
     let filter = CanFilter::new(identifier.into(), 0x7FF);
-    let receiver = receiver(to, &[filter], Duration::from_secs(10));
+    let receivers: Vec<CanSocket> =
+        watched.iter().map(|interface| receiver(interface, &[filter], Duration::from_secs(10))).collect();
     let sender = sender(from);
+    let mut seen = vec![Vec::new(); watched.len()];
     for first in (0..frames).step_by(FRAMES_A_TURN as usize) {
-        let turn = first..frames.min(first + FRAMES_A_TURN);
-        for index in turn.clone() {
+        let end = frames.min(first + FRAMES_A_TURN);
+        for index in first..end {
             send(&sender, &frame(identifier.into(), &payload(index)));
         }
-        for index in turn {
-            let received =
-                receiver.read_frame().unwrap_or_else(|error| panic!("frame {index} to {to}: {error}"));
-            assert_eq!(received.data(), payload(index), "frame {index} to {to}");
+        let mut wanted = end as usize;
+        for ((receiver, numbers), interface) in receivers.iter().zip(&mut seen).zip(watched) {
+            while numbers.len() < wanted {
+                let received = receiver.read_frame().unwrap_or_else(|error| {
+                    panic!(
+                        "{interface} saw {} of {wanted} frames: {error}; the last: {numbers:?}",
+                        numbers.len()
+                    )
+                });
+                let index = u32::from_be_bytes(*received.data().first_chunk().unwrap());
+                assert_eq!(received.data(), payload(index), "on {interface}");
+                numbers.push(index);
+            }
+            // What the first has seen more of, the others must see too.
+            wanted = wanted.max(numbers.len());
         }
     }
+    seen
 }
