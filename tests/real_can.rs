@@ -242,9 +242,16 @@ fn controllers_between_network_namespaces() {
             command(&format!("{in_near} cangen {from} -n 4 -g 1 -I {identifier:X} -L 4 -D i")).unwrap();
             count += 4;
             let seen = controller.wait_output(count);
-            let expected: Vec<String> =
-                seen.iter().map(|line| line.replace("can0 ", &format!("{to} "))).collect();
-            assert_eq!(dump.wait_output(seen.len())[..seen.len()], expected);
+            if to == "vcan0" {
+                let expected: Vec<String> =
+                    seen.iter().map(|line| line.replace("  can0  ", "  vcan0  ")).collect();
+                assert_eq!(dump.wait_output(seen.len())[..seen.len()], expected);
+            } else {
+                let payloads =
+                    (0..4).map(|index| format!("  can0  {identifier:03X}   [4]  {index:02X} 00 00 00"));
+                assert_eq!(seen[count - 4..count], payloads.collect::<Vec<_>>());
+                dump.wait_output(count);
+            }
         }
     }
     let totals = pair.server.interrupt().totals();
