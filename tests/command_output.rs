@@ -132,7 +132,9 @@ fn frames_cross_while_nobody_reads(engine: &str) {
     let lines: Vec<&str> = text.trim_start_matches('.').lines().collect();
     assert!(lines[0].contains(" DEBUG open files: "), "{lines:#?}");
     assert!(lines.iter().any(|line| line.contains(" connected to ")), "{lines:#?}");
-    assert!(lines.last().unwrap().contains(" INFO total: sent 20 received 20 "), "{lines:#?}");
+    // The bus that the client hosts may have a word on who left it afterwards.
+    let last = lines.iter().rev().find(|line| !line.contains("software bus member left")).unwrap();
+    assert!(last.contains(" INFO total: sent 20 received 20 "), "{lines:#?}");
     server.interrupt().totals();
 }
 
