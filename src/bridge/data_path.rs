@@ -208,6 +208,8 @@ impl<E: Engine> DataPath<E> {
                 () = expired => {}
                 () = self.changed.notified() => {}
             }
+        } else {
+            self.host.breathe().await?;
         }
         self.inner.borrow_mut().engine.disarm_wake()
     }

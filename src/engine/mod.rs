@@ -180,8 +180,9 @@ pub trait Engine: Sized {
     /// ever to be polled for that: the engine reads it.
     fn wake_descriptor(&self) -> BorrowedFd<'_>;
 
-    /// Prepares to wait on [`Engine::wake_descriptor`] instead of in a turn; false if there is something to report
-    /// already, which the next turn does without waiting. May be called when armed already.
+    /// Prepares to wait on [`Engine::wake_descriptor`] instead of in a turn; false if that cannot be done: there is
+    /// something to report already, which the next turn does without waiting, or something is waited for that only a
+    /// turn can wait for. May be called when armed already.
     ///
     /// # Errors
     /// As [`Engine::turn`].

@@ -60,6 +60,10 @@ impl<T> Slots<T> {
         if *generation == key.generation { entry.as_mut() } else { None }
     }
 
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().filter_map(|(_, entry)| entry.as_ref())
+    }
+
     pub fn remove(&mut self, key: Key) -> Option<T> {
         let (generation, entry) = self.entries.get_mut(key.index as usize)?;
         if *generation != key.generation {

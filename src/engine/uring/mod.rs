@@ -9,12 +9,13 @@
 
 mod buffer_ring;
 mod descriptor;
+mod doorbell;
 mod operation;
 mod packet;
 mod ring;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use io_uring::types::{CancelBuilder, Fd};
@@ -22,6 +23,7 @@ use io_uring::{cqueue, opcode, squeue};
 
 use self::buffer_ring::BufferRing;
 use self::descriptor::{Bus, Stream};
+use self::doorbell::Doorbell;
 use self::operation::Operation;
 use self::ring::{Completion, Ring};
 use super::slots::{Key, Slots};
@@ -56,9 +58,9 @@ pub struct UringEngine {
     resumed: Vec<Key>,
     /// Buses whose receive has ended for want of buffers.
     starved: Vec<Key>,
-    wake: OwnedFd,
-    /// The kernel signals on `wake`.
-    armed: bool,
+    doorbell: Doorbell,
+    /// Descriptors that have rung, and are not watched for their next event yet, by their receive operation's word.
+    unwatched: Vec<u64>,
 }
 
 impl UringEngine {
@@ -68,6 +70,30 @@ impl UringEngine {
 
     fn stream(&mut self, key: Key) -> Option<&mut Stream> {
         self.streams.find_mut(key).filter(|stream| !stream.closing)
+    }
+
+    /// Watches for the next event of all that have rung. What nothing is received from would ring on and on.
+    fn watch_again(&mut self) -> io::Result<()> {
+        let mut result = Ok(());
+        self.unwatched.retain(|&word| {
+            let (descriptor, receiving) = match Operation::from_word(word) {
+                Some(Operation::ReceivePackets(key)) => match self.buses.find(key) {
+                    Some(bus) => (bus.descriptor.as_fd(), bus.receiving),
+                    None => return false,
+                },
+                Some(Operation::ReceiveBytes(key)) => match self.streams.find(key) {
+                    Some(stream) => (stream.descriptor.as_fd(), stream.receiving),
+                    None => return false,
+                },
+                _ => return false,
+            };
+            if !receiving || result.is_err() {
+                return true;
+            }
+            result = self.doorbell.watch_again(descriptor, word);
+            result.is_err()
+        });
+        result
     }
 
     fn receive_packets(&mut self, key: Key) -> io::Result<()> {
@@ -306,15 +332,18 @@ impl Engine for UringEngine {
             completions: Vec::with_capacity(Ring::completion_limit()),
             resumed: Vec::new(),
             starved: Vec::new(),
-            wake: eventfd()?,
-            armed: false,
+            doorbell: Doorbell::new()?,
+            unwatched: Vec::new(),
         })
     }
 
     fn open_bus(&mut self, token: Token, descriptor: OwnedFd) -> io::Result<BusId> {
         let bus = Bus { descriptor, token, receiving: false, awaiting_writable: false, closing: false };
         let key = self.buses.insert(bus);
-        match self.receive_packets(key) {
+        let word = Operation::ReceivePackets(key).to_word();
+        let watched =
+            self.buses.find(key).map_or(Ok(()), |bus| self.doorbell.add(bus.descriptor.as_fd(), word));
+        match watched.and_then(|()| self.receive_packets(key)) {
             Ok(()) => Ok(BusId(key)),
             Err(error) => {
                 self.buses.remove(key);
@@ -379,7 +408,12 @@ impl Engine for UringEngine {
             sending: None,
             closing: false,
         });
-        match self.receive_bytes(key) {
+        let word = Operation::ReceiveBytes(key).to_word();
+        let watched = self
+            .streams
+            .find(key)
+            .map_or(Ok(()), |stream| self.doorbell.add(stream.descriptor.as_fd(), word));
+        match watched.and_then(|()| self.receive_bytes(key)) {
             Ok(()) => Ok(StreamId(key)),
             Err(error) => {
                 self.streams.remove(key);
@@ -451,28 +485,26 @@ impl Engine for UringEngine {
     }
 
     fn wake_descriptor(&self) -> BorrowedFd<'_> {
-        self.wake.as_fd()
+        self.doorbell.as_fd()
     }
 
     fn arm_wake(&mut self) -> io::Result<bool> {
-        if !self.armed {
-            self.ring.register_signal(self.wake.as_fd())?;
-            self.armed = true;
+        if !self.resumed.is_empty() || !self.completions.is_empty() || self.ring.has_completions()? {
+            return Ok(false);
         }
-        Ok(self.resumed.is_empty() && self.completions.is_empty() && !self.ring.has_completions()?)
+        // Room to write is not watched for: a send that is stuck is waited for in the ring.
+        let is_stuck = self.streams.values().any(|stream| stream.sending.is_some())
+            || self.buses.values().any(|bus| bus.awaiting_writable);
+        if is_stuck {
+            return Ok(false);
+        }
+        // What has come since the ring was asked rings at once.
+        self.watch_again()?;
+        Ok(true)
     }
 
     fn disarm_wake(&mut self) -> io::Result<()> {
-        if !self.armed {
-            return Ok(());
-        }
-        self.ring.unregister_signal()?;
-        self.armed = false;
-        let mut count = [0u8; 8];
-        // SAFETY: `count` is writable memory of the 8 bytes that an eventfd gives. The descriptor does not block, and
-        // finding nothing in it is no error.
-        unsafe { libc::read(self.wake.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
-        Ok(())
+        self.doorbell.fetch(|word| self.unwatched.push(word))
     }
 }
 
@@ -501,14 +533,4 @@ impl Drop for UringEngine {
             self.buffers.leak();
         }
     }
-}
-
-fn eventfd() -> io::Result<OwnedFd> {
-    // SAFETY: a plain system call without memory arguments.
-    let descriptor = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-    if descriptor < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call above returned a new descriptor that nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }

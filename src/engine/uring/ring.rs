@@ -1,8 +1,6 @@
 //! The ring itself: submission that cannot overflow, and completions copied out a turn at a time.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use io_uring::types::{SubmitArgs, Timespec};
@@ -70,22 +68,6 @@ impl Ring {
     /// The ring itself, to register and cancel things.
     pub fn ring(&self) -> &IoUring {
         &self.ring
-    }
-
-    /// Has the kernel signal work for this ring on an eventfd. A registration that stays, switched by the flag in the
-    /// completion ring that the kernel offers for that, would save two system calls; on kernel 6.12 it was seen to
-    /// signal once and then no more.
-    pub fn register_signal(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
-        self.ring.submitter().register_eventfd(eventfd.as_raw_fd())?;
-        // The kernel queues work, then looks for the eventfd; we register it, then look for work. Neither may overlook
-        // both.
-        fence(Ordering::SeqCst);
-        Ok(())
-    }
-
-    /// Ends what [`Ring::register_signal`] began.
-    pub fn unregister_signal(&mut self) -> io::Result<()> {
-        self.ring.submitter().unregister_eventfd()
     }
 
     /// Queues an operation for the next enter. On an error nothing was queued.
