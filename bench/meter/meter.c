@@ -10,10 +10,10 @@
  *
  * Prints one line, times in microseconds:
  *
- *   sent=N received=N lost=N duplicated=N reordered=N p50=US p99=US p99.9=US max=US late_p99=US
+ *   sent=N received=N lost=N duplicated=N reordered=N p50=US p99=US p99.9=US max=US max_at=NUMBER late_p99=US
  *
  * received counts every copy; lost, frames that never came; reordered, frames whose first copy came after one of a higher
- * number; late_p99, what of the latency is the sender's own. Exit status: 0; 1 when anything was lost; 2 when nothing
+ * number; max_at, the number of the frame that took longest, from 0; late_p99, what of the latency is the sender's own. Exit status: 0; 1 when anything was lost; 2 when nothing
  * could be measured.
  */
 #define _GNU_SOURCE
@@ -70,6 +70,7 @@ static int64_t rate, start_ns, wall_offset_ns;
 static int64_t *latency_ns, *late_ns;
 static uint8_t *seen;
 static uint64_t received, distinct, duplicated, reordered;
+static uint32_t slowest; /* number of the frame that took longest */
 static _Atomic int64_t sent_at_ns; /* when the last frame was sent; 0 before */
 
 static void fail(const char *what) {
@@ -177,6 +178,7 @@ static pthread_t start_sending(void) {
 
 static void account(const struct can_frame *frame, int64_t stamp_ns) {
     static uint32_t highest;
+    static int64_t longest_ns;
     struct payload payload;
     memcpy(&payload, frame->data, sizeof payload);
     if (frame->can_id != NUMBERED || frame->len != sizeof payload || payload.run != run || payload.number >= count) return;
@@ -186,7 +188,12 @@ static void account(const struct can_frame *frame, int64_t stamp_ns) {
         return;
     }
     seen[payload.number] = 1;
-    latency_ns[distinct++] = stamp_ns - wall_offset_ns - intended_ns(payload.number);
+    int64_t latency = stamp_ns - wall_offset_ns - intended_ns(payload.number);
+    if (distinct == 0 || latency > longest_ns) {
+        longest_ns = latency;
+        slowest = payload.number;
+    }
+    latency_ns[distinct++] = latency;
     if (payload.number < highest) reordered++;
     else highest = payload.number;
 }
@@ -265,10 +272,10 @@ static int report(void) {
     int64_t moved_ns = measure_wall_offset() - wall_offset_ns;
     qsort(latency_ns, distinct, sizeof *latency_ns, by_value);
     qsort(late_ns, count, sizeof *late_ns, by_value);
-    printf("sent=%u received=%lu lost=%lu duplicated=%lu reordered=%lu p50=%.1f p99=%.1f p99.9=%.1f max=%.1f late_p99=%.1f\n",
+    printf("sent=%u received=%lu lost=%lu duplicated=%lu reordered=%lu p50=%.1f p99=%.1f p99.9=%.1f max=%.1f max_at=%u late_p99=%.1f\n",
         count, received, lost, duplicated, reordered, percentile_us(latency_ns, distinct, 500),
         percentile_us(latency_ns, distinct, 990), percentile_us(latency_ns, distinct, 999),
-        percentile_us(latency_ns, distinct, 1000), percentile_us(late_ns, count, 990));
+        percentile_us(latency_ns, distinct, 1000), slowest, percentile_us(late_ns, count, 990));
     if (dropped > 0) {
         fprintf(stderr, "meter: the kernel dropped %u frames at the meter itself: nothing can be said of loss\n", dropped);
         return 2;
