@@ -13,8 +13,8 @@
  *   sent=N received=N lost=N duplicated=N reordered=N p50=US p99=US p99.9=US max=US max_at=NUMBER late_p99=US
  *
  * received counts every copy; lost, frames that never came; reordered, frames whose first copy came after one of a higher
- * number; max_at, the number of the frame that took longest, from 0; late_p99, what of the latency is the sender's own. Exit status: 0; 1 when anything was lost; 2 when nothing
- * could be measured.
+ * number; max_at, the number of the frame that took longest, from 0; late_p99, what of the latency is the sender's own.
+ * Exit status: 0; 1 when anything was lost; 2 when nothing could be measured.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -166,11 +166,18 @@ static void *send_all(void *unused) {
     return NULL;
 }
 
-/* A bus interrupts whoever computes, so the sender does too, where it may. */
+/*
+ * A bus interrupts whoever computes, so the sender does too, where it may. It stays on one processor: virtual CAN queues what
+ * is sent on the processor of the sender, and one that moves overtakes itself.
+ */
 static pthread_t start_sending(void) {
     struct sched_param priority = {.sched_priority = 10};
+    cpu_set_t here;
     pthread_t thread;
+    CPU_ZERO(&here);
+    CPU_SET((unsigned)sched_getcpu(), &here);
     if (pthread_create(&thread, NULL, send_all, NULL) != 0) fail("thread");
+    if (pthread_setaffinity_np(thread, sizeof here, &here) != 0) fail("affinity");
     int refused = pthread_setschedparam(thread, SCHED_FIFO, &priority);
     if (refused != 0) fprintf(stderr, "meter: the sender has no real-time priority: %s\n", strerror(refused));
     return thread;
