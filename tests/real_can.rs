@@ -29,18 +29,8 @@ use socketcan::{CanFilter, Frame, Socket};
 const CLASSIC: u32 = 16;
 const FD: u32 = 72;
 
-/// Frames are counted here, not timed: emulated processors may let them wait.
-const UNHURRIED: &str = "--max-age 30000";
-
-/// Starts the bridge on one processor. What is written to a virtual interface waits in a queue of the processor that
-/// wrote it: a writer that moves to another one while the kernel is behind has its frames put out of order by the kernel
-/// (seen on 6.1 with a plain sendmmsg loop too).
-fn on_processor(processor: u32, arguments: &str) -> Program {
-    let mut command = Command::new("taskset");
-    command.args(["-c", &processor.to_string(), env!("CARGO_BIN_EXE_canip_peer")]);
-    command.args(arguments.split_whitespace());
-    Program::start(command)
-}
+/// Frames are counted here, not timed: emulated processors may let them wait, in a queue that has room for them.
+const UNHURRIED: &str = "--max-age 30000 --rcvbuf 33554432";
 
 /// A server and a client of it on this machine.
 struct Pair {
@@ -51,10 +41,10 @@ struct Pair {
 impl Pair {
     /// Bridges two interfaces over loopback, with more options for the server.
     fn start(server_can: &str, client_can: &str, options: &str) -> Pair {
-        let server = on_processor(0, &format!("server --can {server_can} --port 0 {UNHURRIED} {options}"));
+        let server = Program::bridge(&format!("server --can {server_can} --port 0 {UNHURRIED} {options}"));
         let port = server.port();
         let target = format!("--host 127.0.0.1 --port {port}");
-        let client = on_processor(1, &format!("client --can {client_can} {target} {UNHURRIED}"));
+        let client = Program::bridge(&format!("client --can {client_can} {target} {UNHURRIED}"));
         let pair = Pair { server, client };
         pair.wait_connected();
         pair

@@ -202,15 +202,7 @@ fn payload(index: u32) -> [u8; 8] {
     [a, b, c, d, !a, !b, !c, !d]
 }
 
-/// Keeps this thread on one processor, so that the kernel keeps the order of what it writes to a virtual interface.
-fn stay_on_processor(processor: u32) {
-    let thread = std::fs::read_link("/proc/thread-self").unwrap();
-    let thread = thread.file_name().unwrap().to_str().unwrap();
-    command(&format!("taskset -p -c {processor} {thread}")).unwrap();
-}
-
 fn send_load(socket: &CanSocket, load: Load) {
-    stay_on_processor(0);
     let start = Instant::now();
     let mut sent = 0;
     while sent < load.frames {
