@@ -1,6 +1,6 @@
 //! The software bus between processes: `send`, `dump`, and a host that is killed.
 
-#[allow(dead_code, reason = "the rest is for bridges")]
+#[expect(dead_code, reason = "the rest is for bridges")]
 #[path = "common/program.rs"]
 mod program;
 

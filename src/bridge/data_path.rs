@@ -1,7 +1,7 @@
 //! Where sessions meet an engine: one task that turns the engine and services the links.
 //!
 //! While frames come, the task blocks in the engine itself, in slices, and lets the rest of the process run in
-//! between: that costs half of what a wake-up through the runtime costs. When nothing has come for a slice, it waits
+//! between: a wake-up through the runtime takes more system calls. When nothing has come for a slice, it waits
 //! like any other task, on the engine's wake descriptor.
 
 use std::cell::RefCell;

@@ -23,8 +23,9 @@ use crate::moment::{Moment, WallTime};
 use crate::record::Recorder;
 use crate::session::{Role, Session, SessionConfig};
 
-/// Links at the same time. Each has a stream, a CAN socket, and at most about 1 MiB of buffers once it is busy; the
-/// descriptors stay within the kernel's soft limit of 1,024 for an ordinary process.
+/// Links at the same time. Each has a stream, a bus socket, and at most about 1 MiB of buffers once it is busy. On
+/// SocketCAN the descriptors stay within a limit of 1,024; a hosted software bus takes one more a link, and where they
+/// run out, new links wait for a bus.
 pub const MAX_LINKS: usize = 480;
 
 /// The table of links.

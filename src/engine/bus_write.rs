@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use super::Written;
 use crate::frame::Frame;
 
-/// Frames a system call. The kernel's own limit is 1,024; from 64 on a call's fixed cost is below 2 % of its work.
+/// Frames a system call. The kernel's own limit is 1,024; a backlog is then written in few calls.
 const FRAMES_PER_CALL: usize = 64;
 
 /// Writes frames in order until all are taken or the kernel takes no more.
