@@ -355,6 +355,9 @@ fn bit_rates_of_real_controllers() {
     send(&mut from, data(0x321));
     assert_eq!(receive(&mut to), 0x321);
     unprivileged("can0_without_rights_child");
+    for name in ["can0", "can1"] {
+        ip(&format!("link set {name} down"));
+    }
 }
 
 #[test]

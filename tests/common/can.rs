@@ -62,8 +62,9 @@ impl Made {
         made
     }
 
-    /// A controller set up at 500 kbit/s.
+    /// A controller set up at 500 kbit/s, whatever it was before: the kernel changes no bit rate of one that is up.
     pub fn controller(name: &str) -> Made {
+        ip(&format!("link set {name} down"));
         ip(&format!("link set {name} up type can bitrate 500000"));
         Made { undo: format!("link set {name} down") }
     }
