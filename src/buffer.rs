@@ -44,6 +44,21 @@ impl SendBuffer {
         true
     }
 
+    /// Bytes from the buffer's start to the end of what is filled.
+    pub fn filled_bytes(&self) -> usize {
+        self.filled
+    }
+
+    /// All that is filled, for corrections in place.
+    pub fn filled_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.filled]
+    }
+
+    /// What is filled and not yet sent, for corrections in place.
+    pub fn unsent_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.sent..self.filled]
+    }
+
     /// What is filled and not yet sent.
     pub fn unsent(&self) -> &[u8] {
         &self.bytes[self.sent..self.filled]
@@ -66,6 +81,15 @@ impl SendBuffer {
     /// Whether nothing is left to send.
     pub fn is_sent(&self) -> bool {
         self.sent == self.filled
+    }
+
+    /// Moves what is unsent to the front where that makes as much room again as it costs.
+    pub fn compact(&mut self) {
+        if self.sent >= self.bytes.len() / 2 {
+            self.bytes.copy_within(self.sent..self.filled, 0);
+            self.filled -= self.sent;
+            self.sent = 0;
+        }
     }
 
     /// Forgets the content and starts at the front again.
@@ -95,6 +119,18 @@ mod tests {
         assert_eq!(buffer.sent_bytes(), 8);
         buffer.clear();
         assert_eq!((buffer.vacant().len(), buffer.sent_bytes()), (8, 0));
+    }
+
+    #[test]
+    fn half_a_buffer_that_was_sent_is_won_back() {
+        let mut buffer = SendBuffer::with_capacity(8);
+        assert!(buffer.append(b"abcdefgh"));
+        buffer.consume(3);
+        buffer.compact();
+        assert_eq!((buffer.vacant().len(), buffer.unsent()), (0, &b"defgh"[..]));
+        buffer.consume(1);
+        buffer.compact();
+        assert_eq!((buffer.vacant().len(), buffer.unsent(), buffer.sent_bytes()), (4, &b"efgh"[..], 0));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::bus::BusAddress;
+use crate::bus::{BusAddress, BusKind};
 use crate::frame::filter::Filter;
 use crate::session::Protocol;
 use crate::wire::greeting::Features;
@@ -25,8 +25,8 @@ pub enum EngineChoice {
 /// What server and client have in common.
 #[derive(Clone, Debug)]
 pub struct BridgeConfig {
-    /// The bus at this end.
-    pub bus: BusAddress,
+    /// The buses at this end: one to sixteen of one kind.
+    pub buses: Vec<NamedBus>,
     /// Bit rates to set before the bus is opened.
     pub bit_rate: Option<BitRate>,
     /// The bus must be able to carry FD frames.
@@ -41,14 +41,35 @@ pub struct BridgeConfig {
     pub offer: Features,
     /// How often a silent peer is asked for a sign of life; zero for never.
     pub heartbeat: Duration,
-    /// How long a frame may wait in this process, in either direction; `None` for no limit.
+    /// How long a frame may wait in this process, in either direction, and how old one may be that is put on a bus;
+    /// `None` for no limit.
     pub max_age: Option<Duration>,
+    /// How long frames wait for more before they are sent; zero for not at all.
+    pub linger: Duration,
+    /// So many frames are sent without waiting for more.
+    pub batch_frames: usize,
     /// How often the summary line is printed; zero for never.
     pub stats_interval: Duration,
     /// Where every frame that crosses is recorded.
     pub record: Option<PathBuf>,
     /// Which engine runs the data path.
     pub engine: EngineChoice,
+}
+
+impl BridgeConfig {
+    /// The kind that all buses are of.
+    pub fn kind(&self) -> BusKind {
+        self.buses.first().map_or(BusKind::SocketCan, |bus| bus.address.kind)
+    }
+}
+
+/// A bus at this end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedBus {
+    /// By which it is matched with one of the peer's; empty for matching in order.
+    pub matched_by: String,
+    /// Which bus.
+    pub address: BusAddress,
 }
 
 /// Bit rates of a CAN interface, bits per second.

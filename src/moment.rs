@@ -25,6 +25,11 @@ impl Moment {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
+    /// The moment `duration` earlier; the clock's start where that lies before it.
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// Time from `earlier` to this moment; zero if `earlier` is later.
     pub fn since(self, earlier: Moment) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -46,8 +51,22 @@ impl WallTime {
         self.0
     }
 
+    /// Time from `earlier` to this one; zero if `earlier` is later.
+    pub fn since(self, earlier: WallTime) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
     /// Whole microseconds since the UNIX epoch.
     pub const fn as_micros(self) -> u64 {
         self.0 / 1_000
     }
+}
+
+/// Now, on both clocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Now {
+    /// On the monotonic clock.
+    pub monotonic: Moment,
+    /// On the wall clock.
+    pub wall: WallTime,
 }

@@ -4,14 +4,16 @@
 
 use canip_peer::buffer::SendBuffer;
 use canip_peer::frame::{Frame, Identifier};
-use canip_peer::moment::{Moment, WallTime};
+use canip_peer::moment::{Moment, Now, WallTime};
 use canip_peer::session::{
-    FrameQueue, Outcome, Protocol, ReceivedFrame, Role, Session, SessionConfig, Version,
+    FrameQueue, Identity, Outcome, Protocol, ReceivedFrame, Role, Session, SessionConfig, Version,
 };
 use canip_peer::wire::greeting::Features;
+use canip_peer::wire::v5::BusName;
 use proptest::prelude::*;
+use std::time::Duration;
 
-const START: Moment = Moment::from_nanos(0);
+const NOW: Now = Now { monotonic: Moment::from_nanos(0), wall: WallTime::from_nanos(0) };
 
 /// Everything that a client with SEQ and TS sends for three frames: greeting, then 26 bytes each.
 const CLIENT_STREAM: &[u8] = include_bytes!("golden/v4.1-seq-ts.bin");
@@ -22,17 +24,29 @@ const LEGACY_STREAM: &[u8] = include_bytes!("golden/v4.0.bin");
 struct Queue(Vec<ReceivedFrame>);
 
 impl FrameQueue for Queue {
-    fn has_room(&self) -> bool {
+    fn has_room(&self, _: usize) -> bool {
         true
     }
 
-    fn push(&mut self, inbound: ReceivedFrame) {
+    fn push(&mut self, _: usize, inbound: ReceivedFrame) {
         self.0.push(inbound);
     }
 }
 
 fn session(role: Role, sequence: bool, time: bool) -> Session {
-    Session::new(SessionConfig { role, protocol: Protocol::Auto, offer: Features { sequence, time } }, START)
+    session_of(role, Protocol::V41, sequence, time)
+}
+
+fn session_of(role: Role, protocol: Protocol, sequence: bool, time: bool) -> Session {
+    let offer = Features { sequence, time };
+    let identity = Identity { instance: 1, heartbeat: Duration::ZERO, buses: [BusName::default()].into() };
+    Session::new(SessionConfig { role, protocol, offer, identity }, None, NOW.monotonic)
+}
+
+/// Has a session write what it opens with, which is its greeting.
+fn opened(session: &mut Session, out: &mut SendBuffer) -> Vec<u8> {
+    session.open(true, NOW, out);
+    out.unsent().to_vec()
 }
 
 /// The three frames of the recorded streams, and when they were received.
@@ -55,7 +69,7 @@ fn receive_in_pieces(session: &mut Session, pieces: &[&[u8]]) -> Result<Vec<Rece
     let mut kept: Vec<u8> = Vec::new();
     for piece in pieces {
         kept.extend(*piece);
-        let progress = session.receive(&kept, START, &mut queue).map_err(|fault| fault.to_string())?;
+        let progress = session.receive(&kept, NOW, &mut queue).map_err(|fault| fault.to_string())?;
         kept.drain(..progress.consumed);
     }
     session.finish(kept.len()).map_err(|fault| fault.to_string())?;
@@ -66,10 +80,10 @@ fn receive_in_pieces(session: &mut Session, pieces: &[&[u8]]) -> Result<Vec<Rece
 fn a_client_sends_the_recorded_bytes() {
     let mut client = session(Role::Client, true, true);
     let mut out = SendBuffer::with_capacity(1024);
-    assert!(out.append(client.take_greeting().unwrap()));
-    client.receive(b"CANIP/4.1 FEAT=SEQ,TS\n", START, &mut Queue::default()).unwrap();
+    opened(&mut client, &mut out);
+    client.receive(b"CANIP/4.1 FEAT=SEQ,TS\n", NOW, &mut Queue::default()).unwrap();
     for (frame, time) in recorded_frames() {
-        assert_eq!(client.send(frame.image(), time, &mut out), Outcome::Queued);
+        assert_eq!(client.send(0, frame.image(), time, &mut out), Outcome::Queued);
     }
     assert_eq!(out.unsent(), CLIENT_STREAM);
 }
@@ -78,18 +92,18 @@ fn a_client_sends_the_recorded_bytes() {
 fn a_server_reads_the_recorded_bytes() {
     let mut server = session(Role::Server, true, true);
     let received = receive_in_pieces(&mut server, &[CLIENT_STREAM]).unwrap();
-    let expected = recorded_frames().map(|(frame, time)| ReceivedFrame { frame, peer_time: Some(time) });
+    let expected = recorded_frames().map(|(frame, _)| ReceivedFrame::of_unknown_age(frame));
     assert_eq!(received, expected);
-    assert_eq!(server.take_greeting(), Some(&b"CANIP/4.1 FEAT=SEQ,TS\n"[..]));
+    assert_eq!(opened(&mut server, &mut SendBuffer::with_capacity(64)), b"CANIP/4.1 FEAT=SEQ,TS\n");
 }
 
 #[test]
 fn a_server_reads_a_legacy_stream() {
-    let mut server = session(Role::Server, true, true);
+    let mut server = session_of(Role::Server, Protocol::Auto, true, true);
     let received = receive_in_pieces(&mut server, &[LEGACY_STREAM]).unwrap();
-    assert_eq!(received, recorded_frames().map(|(frame, _)| ReceivedFrame { frame, peer_time: None }));
+    assert_eq!(received, recorded_frames().map(|(frame, _)| ReceivedFrame::of_unknown_age(frame)));
     assert_eq!(server.agreement().unwrap().version, Version::V40);
-    assert_eq!(server.take_greeting(), None);
+    assert_eq!(opened(&mut server, &mut SendBuffer::with_capacity(64)), b"");
 }
 
 fn any_frame() -> impl Strategy<Value = Frame> {
@@ -105,10 +119,10 @@ fn any_frame() -> impl Strategy<Value = Frame> {
 fn stream_of(frames: &[Frame], sequence: bool, time: bool) -> Vec<u8> {
     let mut client = session(Role::Client, sequence, time);
     let mut out = SendBuffer::with_capacity(64 * 1024);
-    assert!(out.append(client.take_greeting().unwrap()));
-    client.receive(b"CANIP/4.1 FEAT=SEQ,TS\n", START, &mut Queue::default()).unwrap();
+    opened(&mut client, &mut out);
+    client.receive(b"CANIP/4.1 FEAT=SEQ,TS\n", NOW, &mut Queue::default()).unwrap();
     for frame in frames {
-        assert_eq!(client.send(frame.image(), WallTime::from_nanos(1_000), &mut out), Outcome::Queued);
+        assert_eq!(client.send(0, frame.image(), WallTime::from_nanos(1_000), &mut out), Outcome::Queued);
     }
     out.unsent().to_vec()
 }

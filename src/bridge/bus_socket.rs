@@ -8,17 +8,27 @@ use std::rc::Rc;
 use tracing::{debug, info, warn};
 
 use super::detached;
+use crate::bus::controller::{self, ControllerState};
 use crate::bus::interface::{self, InterfaceState};
 use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, Pace};
 use crate::frame::filter::Filter;
+use crate::wire::v5::{self as wire, BusState, Controller};
 
-/// What a look at the interface found.
+/// Whose sockets are open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Presence {
     /// The sockets that are open are sockets of the bus that is there, if one is.
     Same,
     /// Another interface has the name now: sockets must be opened anew.
     Replaced,
+}
+
+/// What a look at the interface found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Look {
+    pub presence: Presence,
+    /// Whether the bus is not as it was.
+    pub changed: bool,
 }
 
 /// The bus that links get their sockets from.
@@ -29,6 +39,8 @@ pub struct BusSocket {
     filter: Rc<Filter>,
     /// As last seen; a software bus is always up.
     state: InterfaceState,
+    /// The same for the peers, with what the controller says of itself.
+    told: BusState,
     /// The index of the interface that the open sockets belong to.
     bound_index: Option<u32>,
     /// Whether the last attempt to open failed, and that was said.
@@ -58,8 +70,9 @@ impl BusSocket {
                 format!("software bus {}, {}; filter: {filter}", address.name, Pace(address.paced_bit_rate))
             }
         };
-        let bus = Self { address, options, filter, state, bound_index: index_of(state), failing: false };
-        Ok((bus, line))
+        let told = describe(&address, state);
+        let bound_index = index_of(state);
+        Ok((Self { address, options, filter, state, told, bound_index, failing: false }, line))
     }
 
     /// Which kind of bus it is.
@@ -70,6 +83,11 @@ impl BusSocket {
     /// The bus's name.
     pub fn name(&self) -> &str {
         &self.address.name
+    }
+
+    /// How the bus is, for the peers.
+    pub fn state(&self) -> BusState {
+        self.told
     }
 
     /// Which frames of the bus go to the peer.
@@ -115,24 +133,46 @@ impl BusSocket {
     }
 
     /// Looks at the interface and says what has changed.
-    pub fn look(&mut self) -> Presence {
+    pub fn look(&mut self) -> Look {
         let state = match look_at(&self.address) {
             Ok(state) => state,
             Err(error) => {
                 warn!("{}: cannot ask for its state: {error}", self.address.name);
-                return Presence::Same;
+                return Look { presence: Presence::Same, changed: false };
             }
         };
         let before = std::mem::replace(&mut self.state, state);
         if before != state {
             self.say(state);
         }
+        let told = describe(&self.address, state);
+        let told_before = std::mem::replace(&mut self.told, told);
+        if told.controller != told_before.controller {
+            self.say_controller(told_before.controller);
+        }
         let replaced = match (self.bound_index, index_of(state)) {
             (Some(bound), Some(now)) => bound != now,
             _ => false,
         };
         self.bound_index = index_of(state).or(self.bound_index);
-        if replaced { Presence::Replaced } else { Presence::Same }
+        let presence = if replaced { Presence::Replaced } else { Presence::Same };
+        Look { presence, changed: told != told_before }
+    }
+
+    /// A controller that leaves its bus, or comes back, is worth a line; that it counts errors is for who looks closely.
+    fn say_controller(&self, before: Controller) {
+        let name = &self.address.name;
+        match self.told.controller {
+            Controller::BusOff => warn!(
+                "{name} is bus-off: nothing crosses until it is restarted: ip link set {name} type can restart, or \
+                 restart-ms 100 for ever"
+            ),
+            Controller::ErrorPassive => {
+                warn!("{name} is error-passive: see its wiring, bit rate and termination")
+            }
+            _ if before == Controller::BusOff => info!("{name} is {}", self.told),
+            _ => debug!("{name} is {}", self.told),
+        }
     }
 
     fn say(&self, state: InterfaceState) {
@@ -178,6 +218,39 @@ fn look_at(address: &BusAddress) -> io::Result<InterfaceState> {
     match address.kind {
         BusKind::SocketCan => interface::state(&address.name),
         BusKind::Software => Ok(InterfaceState::Up { index: 0, mtu: 72 }),
+    }
+}
+
+fn describe(address: &BusAddress, state: InterfaceState) -> BusState {
+    if address.kind == BusKind::Software {
+        let bit_rate = address.paced_bit_rate.unwrap_or(0);
+        return BusState { presence: wire::Presence::Up, mtu: 72, bit_rate, ..BusState::default() };
+    }
+    let (presence, mtu) = match state {
+        InterfaceState::Missing | InterfaceState::NotCan => return BusState::default(),
+        InterfaceState::Down { .. } => (wire::Presence::Down, 0),
+        InterfaceState::Up { mtu, .. } => (wire::Presence::Up, u16::try_from(mtu).unwrap_or(u16::MAX)),
+    };
+    // One that cannot be asked is one of which nothing is known; it may be gone since.
+    let asked = index_of(state).and_then(|index| controller::ask(index).ok()).unwrap_or_default();
+    BusState {
+        presence,
+        controller: fault_confinement(asked.state),
+        mtu,
+        bit_rate: asked.bit_rate.unwrap_or(0),
+        data_bit_rate: asked.data_bit_rate.unwrap_or(0),
+    }
+}
+
+fn fault_confinement(state: Option<ControllerState>) -> Controller {
+    match state {
+        None => Controller::Unknown,
+        Some(ControllerState::ErrorActive) => Controller::ErrorActive,
+        Some(ControllerState::ErrorWarning) => Controller::ErrorWarning,
+        Some(ControllerState::ErrorPassive) => Controller::ErrorPassive,
+        Some(ControllerState::BusOff) => Controller::BusOff,
+        Some(ControllerState::Stopped) => Controller::Stopped,
+        Some(ControllerState::Sleeping) => Controller::Sleeping,
     }
 }
 

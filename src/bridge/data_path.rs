@@ -19,7 +19,7 @@ use super::links::Links;
 use crate::bus::{self, BusError};
 use crate::engine::Engine;
 use crate::metrics::Counters;
-use crate::moment::Moment;
+use crate::moment::{Moment, Now};
 
 /// How long the engine may keep the thread while frames come. Connecting clients and signals wait as long at most.
 const SLICE: Duration = Duration::from_millis(20);
@@ -111,36 +111,39 @@ impl<E: Engine> DataPath<E> {
     }
 
     /// The interface may have changed.
-    pub fn check_bus(&self) {
-        self.look_at_bus();
+    pub fn check_buses(&self) {
+        self.look_at_buses();
         self.bus_changed.notify_one();
     }
 
-    fn look_at_bus(&self) {
+    fn look_at_buses(&self) {
         let Inner { engine, links, .. } = &mut *self.inner.borrow_mut();
-        links.check_bus(engine);
+        links.check_buses(engine);
         self.changed.notify_one();
     }
 
     /// Opens bus sockets for the links that want one, for ever.
     pub async fn provide_buses(&self) {
         self.inner.borrow_mut().opening = false;
+        let count = self.inner.borrow().links.bus_count();
         loop {
-            self.look_at_bus();
-            let wanted = self.inner.borrow().links.wanted_bus();
-            let opened = match wanted {
-                None => {
-                    self.bus_wanted.notified().await;
-                    continue;
-                }
-                Some(None) => None,
-                Some(Some(opening)) => {
-                    self.inner.borrow_mut().opening = true;
-                    Some(opening.open().await)
-                }
-            };
-            let there_is_one = self.give_bus(opened);
-            if !there_is_one {
+            self.look_at_buses();
+            let (mut is_wanted, mut is_missing) = (false, false);
+            for bus in 0..count {
+                let Some(opening) = self.inner.borrow().links.wanted_bus(bus) else { continue };
+                is_wanted = true;
+                let opened = match opening {
+                    None => None,
+                    Some(opening) => {
+                        self.inner.borrow_mut().opening = true;
+                        Some(opening.open().await)
+                    }
+                };
+                is_missing |= !self.give_bus(bus, opened);
+            }
+            if !is_wanted {
+                self.bus_wanted.notified().await;
+            } else if is_missing {
                 tokio::select! {
                     () = self.bus_changed.notified() => {}
                     () = tokio::time::sleep(BUS_RETRY) => {}
@@ -150,12 +153,12 @@ impl<E: Engine> DataPath<E> {
     }
 
     /// Hands a bus socket over, or the reason why there is none.
-    fn give_bus(&self, opened: Option<Result<OwnedFd, BusError>>) -> bool {
+    fn give_bus(&self, bus: usize, opened: Option<Result<OwnedFd, BusError>>) -> bool {
         let Inner { engine, links, opening, .. } = &mut *self.inner.borrow_mut();
         *opening = false;
-        let socket = links.note_opened(opened);
+        let socket = links.note_opened(bus, opened);
         let there_is_one = socket.is_some();
-        links.give_bus(engine, socket);
+        links.give_bus(engine, bus, socket);
         self.changed.notify_one();
         there_is_one
     }
@@ -219,26 +222,26 @@ impl<E: Engine> Inner<E> {
     /// Turns the engine until the slice is over. Returns whether anything happened within the length of a slice: if not
     /// it is cheaper to wait as a task.
     fn slice(&mut self, clock: Clock) -> io::Result<bool> {
-        let mut now = clock.now();
-        let end = now.after(if self.opening { OPENING_SLICE } else { SLICE });
+        let mut now = clock.read();
+        let end = now.monotonic.after(if self.opening { OPENING_SLICE } else { SLICE });
         self.service(now);
-        while now < end && !self.links.is_bus_wanted() {
+        while now.monotonic < end && !self.links.is_bus_wanted() {
             let until = self.deadline.map_or(end, |deadline| deadline.min(end));
-            let happened = self.engine.turn(until.since(now), &mut self.links)?;
-            now = clock.now();
+            let happened = self.engine.turn(until.since(now.monotonic), &mut self.links)?;
+            now = clock.read();
             self.service(now);
             if happened {
-                self.last_event = now;
-            } else if now < until {
+                self.last_event = now.monotonic;
+            } else if now.monotonic < until {
                 // A signal: the task that waits for it comes first.
                 return Ok(true);
             }
         }
-        Ok(self.links.is_bus_wanted() || now < self.last_event.after(SLICE))
+        Ok(self.links.is_bus_wanted() || now.monotonic < self.last_event.after(SLICE))
     }
 
-    fn service(&mut self, now: Moment) {
-        let all = self.deadline.is_some_and(|deadline| deadline <= now);
+    fn service(&mut self, now: Now) {
+        let all = self.deadline.is_some_and(|deadline| deadline <= now.monotonic);
         if self.links.service(&mut self.engine, now, all) || all {
             self.deadline = self.links.deadline();
         }

@@ -3,11 +3,11 @@
 use std::io;
 use std::time::Duration;
 
-use super::transmit_queue::TransmitQueue;
+use super::transmit_queue::{Arrival, TransmitQueue};
 use crate::engine::{BusId, Engine};
 use crate::frame::Frame;
 use crate::moment::Moment;
-use crate::session::FrameQueue;
+use crate::session::{Disposal, ReceivedFrame};
 
 /// How long to wait before another attempt at a full transmit queue that others share (`ENOBUFS`; polling does not
 /// help there): twice the time of a frame on a 500 kbit/s bus.
@@ -62,6 +62,20 @@ impl Inbound {
         self.counters
     }
 
+    /// What became of all frames so far, for the peer.
+    pub fn disposal(&self) -> Disposal {
+        let InboundCounters { accepted, stale, refused, .. } = self.counters;
+        Disposal { accepted, stale, refused }
+    }
+
+    /// Takes a frame of the peer that arrived at `now`. There is room for it.
+    pub fn push(&mut self, received: ReceivedFrame, now: Moment) {
+        let arrival = Arrival { at: now, origin: now.before(received.age) };
+        if !self.queue.push(received.frame, arrival) {
+            self.counters.stale += 1;
+        }
+    }
+
     /// The bus was opened, or has room again.
     pub fn retry(&mut self) {
         self.waiting = Waiting::Nothing;
@@ -90,7 +104,7 @@ impl Inbound {
         engine: &mut E,
         bus: Option<BusId>,
         now: Moment,
-        mut accepted: impl FnMut(&[Frame]),
+        mut accepted: impl FnMut(&[Frame], &[Arrival]),
     ) -> io::Result<()> {
         self.counters.stale += self.queue.discard_stale(now) as u64;
         if matches!(self.waiting, Waiting::Until(retry_at) if retry_at <= now)
@@ -99,13 +113,15 @@ impl Inbound {
             self.waiting = Waiting::Nothing;
         }
         while let (Some(bus), Waiting::Nothing, false) = (bus, self.waiting, self.queue.is_empty()) {
-            let written = engine.write_bus(bus, self.queue.front());
-            accepted(&self.queue.front()[..written.accepted]);
+            let (frames, arrivals) = self.queue.front(now);
+            let written = engine.write_bus(bus, frames);
+            accepted(&frames[..written.accepted], &arrivals[..written.accepted]);
             self.counters.accepted += written.accepted as u64;
             self.queue.remove(written.accepted);
             if let Some(error) = written.stopped_by {
                 self.stopped(engine, bus, now, &error)?;
             }
+            self.counters.stale += self.queue.discard_stale(now) as u64;
         }
         self.make_room();
         Ok(())

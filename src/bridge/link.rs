@@ -1,22 +1,27 @@
-//! One connection: a session between a stream and a bus socket of its own.
+//! One connection: a session between a stream and bus sockets of its own.
 
 use std::io;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::inbound::Inbound;
-use super::outbound::Outbound;
+use super::link_bus::LinkBus;
+use super::outbound::{Linger, Outbound};
 use crate::bus::{BusKind, Packet, interpret};
-use crate::engine::{BusId, Consumed, PacketInfo, StreamId};
+use crate::engine::{Consumed, PacketInfo, StreamId};
 use crate::frame::Image;
 use crate::frame::filter::Filter;
 use crate::metrics::Counters;
-use crate::moment::{Moment, WallTime};
-use crate::session::{Fault, Outcome, Session};
+use crate::moment::{Moment, Now, WallTime};
+use crate::session::{Books, Cause, Fault, FrameQueue, Outcome, ReceivedFrame, Session, SessionConfig};
+use crate::wire::v5::Goodbye;
 
 /// How long a link that ends in order waits for its peer to close too.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a server counts, for a peer whose connection broke, the frames that it misses. A client tries again every
+/// five seconds at the least; who stays away for longer begins anew.
+const PARKED: Duration = Duration::from_secs(60);
 
 /// Why a link ended.
 #[derive(Debug)]
@@ -36,15 +41,16 @@ impl std::fmt::Display for Ending {
         match self {
             Self::ClosedByPeer => f.write_str("closed by the peer"),
             // The kernel's word for a peer that did not answer keepalive probes or acknowledge data in time.
-            Self::Broken(error) if error.kind() == io::ErrorKind::TimedOut => {
-                f.write_str("the peer gave no sign of life, or took no data, for three heartbeat intervals")
-            }
+            Self::Broken(error) if error.kind() == io::ErrorKind::TimedOut => f.write_str(DEAD),
             Self::Broken(error) => write!(f, "connection lost: {error}"),
+            Self::Fault(Fault::Dead) => f.write_str(DEAD),
             Self::Fault(fault) => write!(f, "it {fault}"),
             Self::Stopped => f.write_str("stopped"),
         }
     }
 }
+
+const DEAD: &str = "the peer gave no sign of life, or took no data, for three heartbeat intervals";
 
 /// What is told of a link that has ended.
 #[derive(Debug)]
@@ -63,16 +69,22 @@ enum Phase {
     Closing {
         until: Moment,
         finished: bool,
+        ending: Option<Ending>,
     },
     /// Nothing more comes from the peer; what it sent may still wait for the bus, until then at most.
     Draining {
         ending: Ending,
         until: Option<Moment>,
     },
+    /// The connection is gone, and the peer is expected to make another, until then: frames are counted for it.
+    Parked {
+        until: Option<Moment>,
+    },
 }
 
 /// What is known about a packet beside its bytes.
 pub struct PacketContext<'a> {
+    pub bus: usize,
     pub kind: BusKind,
     pub filter: &'a Filter,
     pub info: PacketInfo,
@@ -81,34 +93,17 @@ pub struct PacketContext<'a> {
     /// Whether that is too long ago.
     pub is_stale: bool,
     /// Now.
-    pub now: Moment,
+    pub now: Now,
 }
 
-/// A bus socket's own counts of drops, as last seen.
-#[derive(Clone, Copy, Default)]
-struct SocketDrops {
-    kernel: u32,
-    hub: u64,
-}
-
-impl SocketDrops {
-    /// How many drops are new in the kernel's count, which wraps. `SO_RXQ_OVFL` tells the count as it was when its
-    /// packet was queued, `SO_MEMINFO` as it is: what comes from the queue afterwards is older, and tells nothing new.
-    fn advance_kernel(&mut self, total: u32) -> u64 {
-        let new = total.wrapping_sub(self.kernel);
-        if new >= 1 << 31 {
-            return 0;
-        }
-        self.kernel = total;
-        u64::from(new)
-    }
-
-    /// How many drops are new in the software bus's count.
-    fn advance_hub(&mut self, total: u64) -> u64 {
-        let new = total.saturating_sub(self.hub);
-        self.hub = self.hub.max(total);
-        new
-    }
+/// What every link of a bridge is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkLimits {
+    /// The age that frames may have, either way.
+    pub max_age: Option<Duration>,
+    pub linger: Linger,
+    /// How many buses there are.
+    pub bus_count: usize,
 }
 
 /// A link's state beside its descriptors. It never calls the engine: [`super::links`] does, with what it finds here.
@@ -116,140 +111,156 @@ pub struct Link {
     /// Who is at the other end, for log lines.
     pub name: String,
     pub session: Session,
-    pub stream: StreamId,
-    /// The bus socket; none before the greeting, and while the bus is gone.
-    pub bus: Option<BusId>,
+    /// The connection; none while the link is parked.
+    pub stream: Option<StreamId>,
+    pub buses: Vec<LinkBus>,
     pub outbound: Outbound,
-    pub inbound: Inbound,
     /// Whether the opening was logged.
     pub announced: bool,
+    /// Whether books of an earlier connection with the same peer were looked for.
+    pub sought_past: bool,
     /// Whether the link waits to be serviced.
     pub dirty: bool,
-    /// Whether the stream waits for room in the queue.
+    /// Whether the stream waits for room in a queue.
     pub paused: bool,
-    /// Whether the bus could not be opened when it was last tried.
-    pub bus_failed: bool,
-    /// Why the bus socket receives no more, until that was dealt with.
-    pub bus_stopped: Option<io::Error>,
     /// [`Link::deadline`] when the link was last serviced.
     pub known_deadline: Option<Moment>,
     /// Counters as last reported as incidents.
     pub reported: Counters,
+    /// Whether the peer has said that it closes the connection.
+    pub peer_left: bool,
     phase: Phase,
-    kernel_drops: u64,
-    /// The current bus socket's own counts, from which `kernel_drops` is advanced.
-    socket_drops: SocketDrops,
-    filtered: u64,
-    slow_peer: u64,
-    /// Frames of the bus that were too old when they were read.
-    stale_packets: u64,
-    /// Frames of the bus that came when the link was about to end.
-    late_packets: u64,
-    malformed_packets: u64,
-    on_end: oneshot::Sender<Ended>,
+    /// What earlier sessions of the link have counted.
+    past: Counters,
+    on_end: Option<oneshot::Sender<Ended>>,
+}
+
+/// The queues of a link's buses, as its session fills them.
+struct Queues<'a, F> {
+    buses: &'a mut [LinkBus],
+    now: Moment,
+    one_way: F,
+}
+
+impl<F: FnMut(Duration)> FrameQueue for Queues<'_, F> {
+    fn has_room(&self, bus: usize) -> bool {
+        self.buses[bus].inbound.queue.has_room()
+    }
+
+    fn push(&mut self, bus: usize, received: ReceivedFrame) {
+        if let Some(one_way) = received.one_way {
+            (self.one_way)(one_way);
+        }
+        self.buses[bus].inbound.push(received, self.now);
+    }
 }
 
 impl Link {
-    /// A link on a stream that has just been opened. Frames may wait for `max_age`, either way.
+    /// A link on a stream that has just been opened.
     pub fn new(
         name: String,
         session: Session,
         stream: StreamId,
-        max_age: Option<Duration>,
+        limits: LinkLimits,
         on_end: oneshot::Sender<Ended>,
     ) -> Self {
         Self {
             name,
             session,
-            stream,
-            bus: None,
-            outbound: Outbound::new(max_age),
-            inbound: Inbound::new(max_age),
+            stream: Some(stream),
+            buses: (0..limits.bus_count).map(|_| LinkBus::new(limits.max_age)).collect(),
+            outbound: Outbound::new(limits.max_age, limits.linger),
             announced: false,
+            sought_past: false,
             dirty: false,
             paused: false,
-            bus_failed: false,
-            bus_stopped: None,
             known_deadline: None,
             reported: Counters::default(),
+            peer_left: false,
             phase: Phase::Running,
-            kernel_drops: 0,
-            socket_drops: SocketDrops::default(),
-            filtered: 0,
-            slow_peer: 0,
-            stale_packets: 0,
-            late_packets: 0,
-            malformed_packets: 0,
-            on_end,
+            past: Counters::default(),
+            on_end: Some(on_end),
         }
     }
 
-    /// The bus was opened: its own drop count starts at zero.
-    pub fn attach_bus(&mut self, bus: BusId) {
-        self.bus = Some(bus);
-        self.bus_failed = false;
-        self.socket_drops = SocketDrops::default();
-        self.inbound.retry();
-    }
-
-    /// The bus socket is no longer ours.
-    pub fn detach_bus(&mut self) -> Option<BusId> {
-        self.bus_failed = false;
-        self.inbound.lose_bus();
-        self.bus.take()
-    }
-
-    /// A packet of the bus; returns the frame if it is one for the peer. That includes what this peer is too slow for:
-    /// the link that records must not keep out of the record what others got.
+    /// A packet of a bus; returns the frame if it is one for the peer. That includes what this peer is too slow for: the
+    /// link that records must not keep out of the record what others got.
     pub fn bus_packet<'a>(&mut self, context: &PacketContext<'_>, packet: &'a [u8]) -> Option<Image<'a>> {
         if let Some(total) = context.info.dropped_total {
-            self.note_kernel_total(total);
+            self.note_kernel_total(context.bus, total);
         }
         let image = match interpret(context.kind, packet) {
             Packet::Frame(image) => image,
             Packet::Dropped { total } => {
-                self.kernel_drops += self.socket_drops.advance_hub(total);
+                let new = self.buses[context.bus].note_hub_total(total);
+                self.session.skip(context.bus, Cause::Kernel, new);
                 return None;
             }
             Packet::Welcome { .. } => return None,
             Packet::Malformed => {
-                self.malformed_packets += 1;
+                self.buses[context.bus].counts.malformed += 1;
                 return None;
             }
         };
-        if !matches!(self.phase, Phase::Running) {
-            self.late_packets += 1;
-            return None;
-        }
+        self.frame(context, image)
+    }
+
+    fn frame<'a>(&mut self, context: &PacketContext<'_>, image: Image<'a>) -> Option<Image<'a>> {
+        let counts = &mut self.buses[context.bus].counts;
         let kernel_has_filtered = context.kind == BusKind::SocketCan && context.filter.kernel_is_exact;
         if !kernel_has_filtered && !context.filter.passes(image) {
-            self.filtered += 1;
+            counts.filtered += 1;
             return None;
+        }
+        match self.phase {
+            Phase::Running if self.session.is_open() => {}
+            // After the last word nothing is promised any more.
+            Phase::Closing { .. } => {
+                counts.late += 1;
+                return None;
+            }
+            Phase::Draining { .. } if !self.session.keeps_books() => {
+                counts.late += 1;
+                return None;
+            }
+            _ => {
+                counts.outage += 1;
+                self.session.skip(context.bus, Cause::Outage, 1);
+                return None;
+            }
         }
         if context.is_stale {
-            self.stale_packets += 1;
-            self.session.skip();
+            counts.stale += 1;
+            self.session.skip(context.bus, Cause::Stale, 1);
             return None;
         }
-        match self.outbound.add_frame(&mut self.session, image, context.received_at, context.now) {
+        let PacketContext { bus, received_at, now, .. } = *context;
+        match self.outbound.add_frame(&mut self.session, bus, image, received_at, now) {
             Outcome::Queued => Some(image),
             Outcome::NotRepresentable => None,
+            Outcome::NotOpen => {
+                counts.outage += 1;
+                None
+            }
             Outcome::Full => {
-                self.slow_peer += 1;
+                counts.slow_peer += 1;
                 Some(image)
             }
         }
     }
 
-    /// The kernel's count of what the bus socket has dropped so far.
-    pub fn note_kernel_total(&mut self, total: u32) {
-        self.kernel_drops += self.socket_drops.advance_kernel(total);
+    /// The kernel's count of what a bus socket has dropped so far.
+    pub fn note_kernel_total(&mut self, bus: usize, total: u32) {
+        let new = self.buses[bus].note_kernel_total(total);
+        if new > 0 {
+            self.session.skip(bus, Cause::Kernel, new);
+        }
     }
 
-    /// Bytes of the peer.
-    pub fn stream_bytes(&mut self, bytes: &[u8], now: Moment) -> Consumed {
-        self.inbound.queue.set_now(now);
-        match self.session.receive(bytes, now, &mut self.inbound.queue) {
+    /// Bytes of the peer. `one_way` sees how long its frames took.
+    pub fn stream_bytes(&mut self, bytes: &[u8], now: Now, one_way: impl FnMut(Duration)) -> Consumed {
+        let mut queues = Queues { buses: &mut self.buses, now: now.monotonic, one_way };
+        match self.session.receive(bytes, now, &mut queues) {
             Ok(progress) => {
                 self.paused = progress.blocked;
                 Consumed { bytes: progress.consumed, pause: progress.blocked }
@@ -263,9 +274,10 @@ impl Link {
 
     /// The peer's stream has ended.
     pub fn stream_ended(&mut self, unconsumed: usize, error: Option<io::Error>) {
-        let ending = match (error, &self.phase, self.session.finish(unconsumed)) {
+        let finished = self.session.finish(unconsumed);
+        let ending = match (error, &mut self.phase, finished) {
+            (None, Phase::Closing { ending, .. }, _) => ending.take().unwrap_or(Ending::Stopped),
             (Some(error), ..) => Ending::Broken(error),
-            (None, Phase::Closing { .. }, _) => Ending::Stopped,
             (None, _, Err(fault)) => Ending::Fault(fault),
             (None, _, Ok(())) => Ending::ClosedByPeer,
         };
@@ -274,22 +286,30 @@ impl Link {
 
     /// Ends the link once the bus has what came before `ending`.
     pub fn drain(&mut self, ending: Ending) {
-        if !matches!(self.phase, Phase::Draining { .. }) {
+        if !matches!(self.phase, Phase::Draining { .. } | Phase::Parked { .. }) {
             self.phase = Phase::Draining { ending, until: None };
         }
     }
 
-    /// Begins an orderly end.
-    pub fn close(&mut self, now: Moment) {
-        if matches!(self.phase, Phase::Running) {
-            self.phase = Phase::Closing { until: now.after(CLOSE_TIMEOUT), finished: false };
+    /// Begins an orderly end, which is our doing or that of the peer (`ending`).
+    pub fn close(&mut self, now: Moment, reason: Goodbye, ending: Option<Ending>) {
+        match self.phase {
+            Phase::Running => {
+                self.session.say_goodbye(reason);
+                self.phase = Phase::Closing { until: now.after(CLOSE_TIMEOUT), finished: false, ending };
+            }
+            Phase::Parked { .. } => {
+                self.phase = Phase::Draining { ending: Ending::Stopped, until: Some(now) }
+            }
+            Phase::Closing { .. } | Phase::Draining { .. } => {}
         }
     }
 
     /// Whether the peer must be told now that nothing more comes.
     pub fn wants_finish(&mut self) -> bool {
+        let said = self.outbound.is_idle() && !self.session.has_something_to_say();
         match &mut self.phase {
-            Phase::Closing { finished, .. } if self.outbound.is_idle() => !std::mem::replace(finished, true),
+            Phase::Closing { finished, .. } if said => !std::mem::replace(finished, true),
             _ => false,
         }
     }
@@ -302,8 +322,11 @@ impl Link {
                     self.drain(Ending::Fault(fault));
                 }
             }
-            Phase::Closing { until, .. } if *until <= now => self.drain(Ending::Stopped),
-            Phase::Closing { .. } => {}
+            Phase::Closing { until, ending, .. } if *until <= now => {
+                let ending = ending.take().unwrap_or(Ending::Stopped);
+                self.drain(ending);
+            }
+            Phase::Closing { .. } | Phase::Parked { .. } => {}
             Phase::Draining { until, .. } => {
                 until.get_or_insert(now.after(CLOSE_TIMEOUT));
             }
@@ -315,19 +338,86 @@ impl Link {
         let phase = match self.phase {
             Phase::Running => self.session.deadline(),
             Phase::Closing { until, .. } => Some(until),
-            Phase::Draining { until, .. } => until,
+            Phase::Draining { until, .. } | Phase::Parked { until } => until,
         };
-        [phase, self.inbound.deadline()].into_iter().flatten().min()
+        let buses = self.buses.iter().filter_map(|bus| bus.inbound.deadline());
+        let sending = if self.may_send() { self.outbound.deadline() } else { None };
+        buses.chain(phase).chain(sending).min()
     }
 
     /// Whether there is nothing more to wait for.
     pub fn is_over(&self, now: Moment) -> bool {
         match self.phase {
             Phase::Draining { until, .. } => {
-                self.inbound.queue.is_empty() || until.is_some_and(|until| until <= now)
+                self.buses.iter().all(|bus| bus.inbound.queue.is_empty())
+                    || until.is_some_and(|until| until <= now)
             }
+            Phase::Parked { until } => until.is_some_and(|until| until <= now),
             Phase::Running | Phase::Closing { .. } => false,
         }
+    }
+
+    /// Whether the peer may make another connection that goes on where this one ends.
+    pub fn may_return(&self) -> bool {
+        let broke = match &self.phase {
+            Phase::Draining { ending, .. } => match ending {
+                Ending::Broken(_)
+                | Ending::ClosedByPeer
+                | Ending::Fault(Fault::Dead | Fault::Truncated { .. }) => true,
+                Ending::Fault(_) | Ending::Stopped => false,
+            },
+            _ => false,
+        };
+        broke && self.session.keeps_books()
+    }
+
+    /// The connection is gone. Frames are counted for the peer until it is back: for ever as a client, whose own bus it
+    /// is about, and for a while as a server. Tells whoever waits for the end.
+    pub fn park(&mut self, now: Moment, for_ever: bool) -> String {
+        let until = (!for_ever).then(|| now.after(PARKED));
+        let ending = match std::mem::replace(&mut self.phase, Phase::Parked { until }) {
+            Phase::Draining { ending, .. } => ending,
+            _ => Ending::Stopped,
+        };
+        self.stream = None;
+        let lost = self.outbound.reset(&mut self.session);
+        self.buses[0].counts.outage += lost;
+        let reason = ending.to_string();
+        self.tell_end(ending);
+        reason
+    }
+
+    /// Goes on with another connection of the same peer.
+    pub fn resume(
+        &mut self,
+        config: SessionConfig,
+        stream: StreamId,
+        on_end: oneshot::Sender<Ended>,
+        now: Moment,
+    ) {
+        self.past.add(&self.session_counters());
+        let fresh = Session::new(config.clone(), None, now);
+        let books = std::mem::replace(&mut self.session, fresh).into_books();
+        self.session = Session::new(config, books, now);
+        self.stream = Some(stream);
+        self.phase = Phase::Running;
+        (self.announced, self.peer_left) = (false, false);
+        self.on_end = Some(on_end);
+    }
+
+    /// Takes over the buses of an earlier link with the same peer, and its books.
+    pub fn succeed(&mut self, buses: Vec<LinkBus>, books: Books) {
+        for (bus, disposal) in buses.iter().map(|bus| bus.inbound.disposal()).enumerate() {
+            self.session.note_disposal(bus, disposal);
+        }
+        self.buses = buses;
+        self.session.adopt(books);
+        self.reported = self.counters();
+    }
+
+    /// Whether the connection is gone.
+    pub fn is_parked(&self) -> bool {
+        matches!(self.phase, Phase::Parked { .. })
     }
 
     /// Whether frames may go to the peer.
@@ -335,15 +425,16 @@ impl Link {
         matches!(self.phase, Phase::Running | Phase::Closing { .. })
     }
 
-    /// Whether the link lacks a bus socket that it has a use for.
-    pub fn wants_bus(&self) -> bool {
-        let has_use = self.may_send() || !self.inbound.queue.is_empty();
-        self.bus.is_none() && self.session.agreement().is_some() && has_use
+    /// Whether the link lacks a socket of a bus that it has a use for.
+    pub fn wants_bus(&self, bus: usize) -> bool {
+        let LinkBus { id, inbound, .. } = &self.buses[bus];
+        let has_use = self.may_send() || self.is_parked() || !inbound.queue.is_empty();
+        id.is_none() && self.session.carries(bus) && has_use
     }
 
-    /// Whether the link has its bus socket, or there was none to be had.
-    pub fn has_tried_bus(&self) -> bool {
-        self.bus.is_some() || self.bus_failed
+    /// Whether every bus that the link carries has its socket, or there was none to be had.
+    pub fn has_tried_buses(&self) -> bool {
+        (0..).zip(&self.buses).all(|(index, bus)| bus.was_tried() || !self.session.carries(index))
     }
 
     /// Whether the peer was found not to speak the protocol.
@@ -355,61 +446,56 @@ impl Link {
     pub fn end(mut self) -> (Counters, String) {
         let ending = match std::mem::replace(&mut self.phase, Phase::Running) {
             Phase::Draining { ending, .. } => ending,
-            Phase::Running | Phase::Closing { .. } => Ending::Stopped,
+            Phase::Running | Phase::Closing { .. } | Phase::Parked { .. } => Ending::Stopped,
         };
         let before = self.counters();
+        let waiting: usize = self.buses.iter().map(|bus| bus.inbound.queue.len()).sum();
+        let is_fault = matches!(ending, Ending::Fault(fault) if fault != Fault::Dead);
         let counters = Counters {
-            unsent: before.unsent + self.outbound.unsent_frames() + self.inbound.queue.len() as u64,
-            faults: u64::from(matches!(ending, Ending::Fault(_))),
+            unsent: before.unsent + self.outbound.unsent_frames() + waiting as u64,
+            faults: u64::from(is_fault),
             ..before
         };
         let reason = ending.to_string();
-        let was_open = self.session.agreement().is_some();
-        // Nobody need be waiting: a server does not, and a client that is being stopped has let go.
-        let _ = self.on_end.send(Ended { ending, was_open });
+        self.tell_end(ending);
         (counters, reason)
     }
 
     /// What the link has counted so far.
     pub fn counters(&self) -> Counters {
+        let mut counters = self.session_counters();
+        counters.add(&self.past);
+        counters.sent += self.outbound.sent_frames();
+        counters.stale += self.outbound.stale_frames();
+        self.buses.iter().for_each(|bus| bus.count(&mut counters));
+        counters
+    }
+
+    fn session_counters(&self) -> Counters {
         let session = self.session.counters();
-        let inbound = self.inbound.counters();
         Counters {
-            sent: self.outbound.sent_frames(),
-            received: inbound.accepted,
             gaps: session.sequence.gaps,
             missing: session.sequence.missing,
             duplicates: session.sequence.duplicates,
             reordered: session.sequence.reordered,
             restarts: session.sequence.restarts,
-            kernel_drops: self.kernel_drops,
-            filtered: self.filtered,
-            not_representable: session.remote_frames
-                + session.error_frames
-                + session.fd_frames
-                + self.malformed_packets,
-            slow_peer: self.slow_peer,
-            unsent: self.late_packets,
-            stale: inbound.stale + self.outbound.stale_frames() + self.stale_packets,
-            refused: inbound.refused,
-            transmit_waits: inbound.waits,
-            unrecorded: 0,
-            faults: 0,
+            not_representable: session.remote_frames + session.error_frames + session.fd_frames,
+            in_transit: session.in_transit,
+            peer_kernel_drops: session.peer_losses.kernel,
+            peer_stale: session.peer_losses.stale,
+            peer_slow: session.peer_losses.slow_peer,
+            peer_outage: session.peer_losses.outage,
+            peer_in_transit: session.peer_in_transit,
+            error_frames: session.peer_error_frames,
+            ..Counters::default()
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn drops_are_counted_once_in_whatever_order_they_are_told() {
-        let mut drops = SocketDrops::default();
-        let told = [1_000, 500, 1_001, 1_001].map(|total| drops.advance_kernel(total));
-        assert_eq!(told, [1_000, 0, 1, 0]);
-        let mut wrapping = SocketDrops { kernel: u32::MAX - 1, hub: 0 };
-        assert_eq!(wrapping.advance_kernel(3), 5);
-        assert_eq!([7, 7, 10].map(|total| drops.advance_hub(total)), [7, 0, 3]);
+    fn tell_end(&mut self, ending: Ending) {
+        let was_open = self.session.agreement().is_some();
+        if let Some(on_end) = self.on_end.take() {
+            // Nobody need be waiting: a server does not, and a client that is being stopped has let go.
+            let _ = on_end.send(Ended { ending, was_open });
+        }
     }
 }

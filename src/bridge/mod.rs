@@ -24,6 +24,7 @@ mod host;
 mod inbound;
 mod incidents;
 mod link;
+mod link_bus;
 mod links;
 mod outbound;
 mod report;
@@ -44,15 +45,18 @@ use self::client::Target;
 use self::clock::Clock;
 use self::data_path::DataPath;
 use self::host::{Chosen, Host};
+use self::link::LinkLimits;
 use self::links::Links;
+use self::outbound::Linger;
 use crate::bus::watch::LinkWatch;
 use crate::bus::{self, BusError, BusKind, BusOptions};
-use crate::config::{BridgeConfig, Side};
+use crate::config::{BridgeConfig, NamedBus, Side};
 use crate::engine::Engine;
 use crate::engine::epoll::EpollEngine;
 use crate::engine::uring::UringEngine;
 use crate::record::{Backend, RecordError, Recording};
-use crate::session::{Keepalive, Role, SessionConfig};
+use crate::session::{Identity, Keepalive, Role, SessionConfig};
+use crate::wire::v5::{BusName, Name};
 
 /// How long an orderly end may take: the links' own time-out, and a little for what they wait in.
 const STOP_TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -123,7 +127,9 @@ pub fn run(config: BridgeConfig, side: Side) -> Result<(), BridgeError> {
     // First, so that a second server on the port leaves the interface alone.
     let end = End::prepare(side)?;
     if let Some(rate) = config.bit_rate {
-        bus::bit_rate::set(&config.bus.name, rate.nominal, rate.data)?;
+        for bus in &config.buses {
+            bus::bit_rate::set(&bus.address.name, rate.nominal, rate.data)?;
+        }
     }
     let chosen = Host::choose(config.engine)?;
     let host = chosen.host;
@@ -144,7 +150,13 @@ async fn run_on<E: Engine>(chosen: Chosen, config: BridgeConfig, end: End) -> Re
         kernel_filter: config.filter.kernel.clone(),
         error_mask: config.filter.error_mask,
     };
-    let (bus, bus_line) = BusSocket::start(config.bus.clone(), options, Rc::clone(&config.filter))?;
+    let mut buses = Vec::new();
+    let mut bus_lines = Vec::new();
+    for NamedBus { address, .. } in &config.buses {
+        let (bus, line) = BusSocket::start(address.clone(), options.clone(), Rc::clone(&config.filter))?;
+        buses.push(bus);
+        bus_lines.push(line);
+    }
     let mut stop = Stop::listen().map_err(system("listen for signals"))?;
     let recording = match &config.record {
         Some(path) => Some(Recording::start(path, backend(host))?),
@@ -152,11 +164,21 @@ async fn run_on<E: Engine>(chosen: Chosen, config: BridgeConfig, end: End) -> Re
     };
     // Said only now: what fails at the start is said in one line.
     info!("engine: {}", chosen.reason);
-    info!("{bus_line}");
+    bus_lines.iter().for_each(|line| info!("{line}"));
     let clock = Clock::start();
-    let session = SessionConfig { role: end.role(), protocol: config.protocol, offer: config.offer };
+    let session = SessionConfig {
+        role: end.role(),
+        protocol: config.protocol,
+        offer: config.offer,
+        identity: identity(&config),
+    };
     let recorder = recording.as_ref().map(Recording::recorder);
-    let links = Links::new(clock, bus, session, config.max_age, recorder);
+    let limits = LinkLimits {
+        max_age: config.max_age,
+        linger: Linger { time: config.linger, frames: config.batch_frames },
+        bus_count: buses.len(),
+    };
+    let links = Links::new(clock, buses, session, limits, recorder);
     let engine = E::new().map_err(system("set up the engine"))?;
     let data_path = DataPath::new(engine, links, host, clock);
     let keepalive = Keepalive::for_heartbeat(config.heartbeat);
@@ -166,7 +188,7 @@ async fn run_on<E: Engine>(chosen: Chosen, config: BridgeConfig, end: End) -> Re
         result = data_path.run() => result.map_err(system("move frames")),
         () = report::summaries(config.stats_interval, &data_path) => Ok(()),
         () = report::incidents(&data_path) => Ok(()),
-        () = watch_links(config.bus.kind, &data_path) => Ok(()),
+        () = watch_links(config.kind(), &data_path) => Ok(()),
         () = data_path.provide_buses() => Ok(()),
         name = stop.requested() => {
             info!("{name}: closing connections");
@@ -233,7 +255,7 @@ async fn watch_links<E: Engine>(kind: BusKind, data_path: &DataPath<E>) {
         loop {
             readiness.readable().await?.clear_ready();
             // What one call leaves behind must be taken too: readiness is told once.
-            data_path.check_bus();
+            data_path.check_buses();
         }
     };
     if kind == BusKind::SocketCan {
@@ -270,6 +292,19 @@ impl End {
             Self::Server(_) => Role::Server,
             Self::Client(_) => Role::Client,
         }
+    }
+}
+
+/// Who this process is, as its peers are told.
+fn identity(config: &BridgeConfig) -> Identity {
+    let name = |bus: &NamedBus| BusName {
+        matched_by: Name::new(&bus.matched_by),
+        interface: Name::new(&bus.address.name),
+    };
+    Identity {
+        instance: fastrand::u64(1..),
+        heartbeat: config.heartbeat,
+        buses: config.buses.iter().map(name).collect(),
     }
 }
 

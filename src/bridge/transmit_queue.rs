@@ -9,36 +9,52 @@ use std::time::Duration;
 
 use crate::frame::Frame;
 use crate::moment::Moment;
-use crate::session::{FrameQueue, ReceivedFrame};
 
 /// Frames that may wait: a second of a saturated 500 kbit/s bus. One turn's worth of a stream can be as many
 /// (`STREAM_RECEIVE_BYTES`); the rest of it is shown again when these are written.
 pub const CAPACITY: usize = 4096;
 
-/// A ring of frames, each with the moment of its arrival. Allocated once; its pages are touched as far as it fills.
+/// When a frame came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Arrival {
+    /// From the peer.
+    pub at: Moment,
+    /// From its bus, as far as that is known; else as `at`. Its age counts from here.
+    pub origin: Moment,
+}
+
+/// A ring of frames, each with its arrival. Allocated once; its pages are touched as far as it fills.
 #[derive(Debug)]
 pub struct TransmitQueue {
     frames: VecDeque<Frame>,
-    arrivals: VecDeque<Moment>,
+    arrivals: VecDeque<Arrival>,
     max_age: Option<Duration>,
-    /// The moment given to frames that are pushed.
-    now: Moment,
 }
 
 impl TransmitQueue {
-    /// An empty queue whose frames may wait for `max_age`.
+    /// An empty queue whose frames may have an age of `max_age`.
     pub fn new(max_age: Option<Duration>) -> Self {
         Self {
             frames: VecDeque::with_capacity(CAPACITY),
             arrivals: VecDeque::with_capacity(CAPACITY),
             max_age,
-            now: Moment::default(),
         }
     }
 
-    /// Sets the arrival of the frames that come next.
-    pub fn set_now(&mut self, now: Moment) {
-        self.now = now;
+    /// Whether one more frame fits.
+    pub fn has_room(&self) -> bool {
+        self.frames.len() < CAPACITY
+    }
+
+    /// Adds a frame, for which there is room; false if it is too old already, and was not added.
+    #[must_use]
+    pub fn push(&mut self, frame: Frame, arrival: Arrival) -> bool {
+        if self.is_stale(arrival, arrival.at) {
+            return false;
+        }
+        self.frames.push_back(frame);
+        self.arrivals.push_back(arrival);
+        true
     }
 
     /// Whether nothing waits.
@@ -51,9 +67,12 @@ impl TransmitQueue {
         self.frames.len()
     }
 
-    /// The oldest frames, as many as lie in one piece.
-    pub fn front(&self) -> &[Frame] {
-        self.frames.as_slices().0
+    /// The oldest frames, as many as lie in one piece and are fresh, with their arrivals.
+    pub fn front(&self, now: Moment) -> (&[Frame], &[Arrival]) {
+        let (frames, arrivals) = (self.frames.as_slices().0, self.arrivals.as_slices().0);
+        let piece = frames.len().min(arrivals.len());
+        let fresh = arrivals[..piece].iter().take_while(|arrival| !self.is_stale(**arrival, now)).count();
+        (&frames[..fresh], &arrivals[..fresh])
     }
 
     /// Takes `count` frames away from the front.
@@ -64,13 +83,12 @@ impl TransmitQueue {
 
     /// When the oldest frame will have waited too long.
     pub fn deadline(&self) -> Option<Moment> {
-        Some(self.arrivals.front()?.after(self.max_age?))
+        Some(self.arrivals.front()?.origin.after(self.max_age?))
     }
 
-    /// Discards what has waited too long; returns how many.
+    /// Discards what has waited too long at the front; returns how many.
     pub fn discard_stale(&mut self, now: Moment) -> usize {
-        let Some(max_age) = self.max_age else { return 0 };
-        let stale = self.arrivals.iter().take_while(|arrival| arrival.after(max_age) <= now).count();
+        let stale = self.arrivals.iter().take_while(|arrival| self.is_stale(**arrival, now)).count();
         self.remove(stale);
         stale
     }
@@ -81,16 +99,9 @@ impl TransmitQueue {
         self.remove(discarded);
         discarded
     }
-}
 
-impl FrameQueue for TransmitQueue {
-    fn has_room(&self) -> bool {
-        self.frames.len() < CAPACITY
-    }
-
-    fn push(&mut self, received: ReceivedFrame) {
-        self.frames.push_back(received.frame);
-        self.arrivals.push_back(self.now);
+    fn is_stale(&self, arrival: Arrival, now: Moment) -> bool {
+        self.max_age.is_some_and(|max_age| arrival.origin.after(max_age) <= now)
     }
 }
 
@@ -99,11 +110,18 @@ mod tests {
     use super::*;
     use crate::frame::Identifier;
 
-    fn received(raw: u32) -> ReceivedFrame {
-        ReceivedFrame {
-            frame: Frame::data(Identifier::extended(raw).unwrap(), &[]).unwrap(),
-            peer_time: None,
-        }
+    const NEVER_TOO_LATE: Moment = Moment::from_nanos(0);
+
+    fn frame(raw: u32) -> Frame {
+        Frame::data(Identifier::extended(raw).unwrap(), &[]).unwrap()
+    }
+
+    fn milliseconds(count: u64) -> Moment {
+        Moment::from_nanos(count * 1_000_000)
+    }
+
+    fn at(moment: Moment) -> Arrival {
+        Arrival { at: moment, origin: moment }
     }
 
     fn identifiers(frames: &[Frame]) -> Vec<u32> {
@@ -117,13 +135,15 @@ mod tests {
         for round in 0..3 {
             for raw in 0..CAPACITY as u32 {
                 assert!(queue.has_room());
-                queue.push(received(round * 10_000 + raw));
+                assert!(queue.push(frame(round * 10_000 + raw), at(NEVER_TOO_LATE)));
             }
             assert!(!queue.has_room());
             let mut taken = Vec::new();
             while !queue.is_empty() {
-                let piece = queue.front().len().min(1_500);
-                taken.extend(identifiers(&queue.front()[..piece]));
+                let (frames, arrivals) = queue.front(NEVER_TOO_LATE);
+                assert_eq!(frames.len(), arrivals.len());
+                let piece = frames.len().min(1_500);
+                taken.extend(identifiers(&frames[..piece]));
                 queue.remove(piece);
             }
             assert_eq!(taken, (round * 10_000..round * 10_000 + 4_096).collect::<Vec<_>>());
@@ -133,25 +153,38 @@ mod tests {
 
     #[test]
     fn what_waits_too_long_is_discarded() {
-        let milliseconds = |count: u64| Moment::from_nanos(count * 1_000_000);
         let mut queue = TransmitQueue::new(Some(Duration::from_millis(250)));
-        queue.set_now(milliseconds(10));
-        queue.push(received(1));
-        queue.set_now(milliseconds(11));
-        queue.push(received(2));
+        assert!(queue.push(frame(1), at(milliseconds(10))));
+        assert!(queue.push(frame(2), at(milliseconds(11))));
         assert_eq!(queue.deadline(), Some(milliseconds(260)));
         assert_eq!(queue.discard_stale(milliseconds(259)), 0);
         assert_eq!(queue.discard_stale(milliseconds(260)), 1);
-        assert_eq!(identifiers(queue.front()), [2]);
+        assert_eq!(identifiers(queue.front(milliseconds(260)).0), [2]);
         assert_eq!(queue.clear(), 1);
         assert_eq!(queue.deadline(), None);
     }
 
     #[test]
+    fn what_was_old_when_it_came_does_not_wait() {
+        let mut queue = TransmitQueue::new(Some(Duration::from_millis(250)));
+        let old = |origin| Arrival { at: milliseconds(1_000), origin: milliseconds(origin) };
+        assert!(!queue.push(frame(1), old(750)));
+        assert!(queue.push(frame(2), old(990)));
+        assert!(queue.push(frame(3), old(751)));
+        assert!(queue.push(frame(4), old(999)));
+        // The one in the middle grows old first: it is not written with the one before it.
+        assert_eq!(identifiers(queue.front(milliseconds(1_001)).0), [2]);
+        queue.remove(1);
+        assert_eq!(queue.discard_stale(milliseconds(1_001)), 1);
+        assert_eq!(identifiers(queue.front(milliseconds(1_001)).0), [4]);
+    }
+
+    #[test]
     fn without_a_limit_nothing_grows_too_old() {
         let mut queue = TransmitQueue::new(None);
-        queue.push(received(1));
+        assert!(queue.push(frame(1), at(NEVER_TOO_LATE)));
         assert_eq!(queue.deadline(), None);
         assert_eq!(queue.discard_stale(Moment::from_nanos(u64::MAX)), 0);
+        assert_eq!(queue.front(Moment::from_nanos(u64::MAX)).0.len(), 1);
     }
 }

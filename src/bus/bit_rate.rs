@@ -142,12 +142,12 @@ impl Wish<'_> {
     }
 }
 
-fn active_data_bit_rate(parameters: &InterfaceCanParams) -> Option<u32> {
+pub(super) fn active_data_bit_rate(parameters: &InterfaceCanParams) -> Option<u32> {
     let fd = parameters.ctrl_mode.is_some_and(|modes| modes.has_mode(CanCtrlMode::Fd));
     parameters.data_bit_timing.filter(|_| fd).map(|timing| timing.bitrate)
 }
 
-fn as_io(error: socketcan::Error) -> io::Error {
+pub(super) fn as_io(error: socketcan::Error) -> io::Error {
     match error {
         socketcan::Error::Io(error) => error,
         socketcan::Error::Nl(NlError::Netlink { errno }) => io::Error::from_raw_os_error(errno),

@@ -5,6 +5,7 @@
 
 pub mod bit_rate;
 pub mod control;
+pub mod controller;
 mod error;
 pub mod interface;
 mod option;

@@ -12,10 +12,11 @@ use super::Failure;
 use super::bus_argument::CanInterface;
 use super::logging::LogLevel;
 use crate::bus::{BusAddress, BusKind};
-use crate::config::{BitRate, BridgeConfig, EngineChoice, Side};
+use crate::config::{BitRate, BridgeConfig, EngineChoice, NamedBus, Side};
 use crate::frame::filter::{FilterSet, Rule, parse_candump, parse_tool_list};
 use crate::session::Protocol;
 use crate::wire::greeting::Features;
+use crate::wire::v5::{MAX_BUSES, NAME_BYTES};
 
 /// The port that the Python tool uses.
 const DEFAULT_PORT: u16 = 3333;
@@ -93,9 +94,10 @@ pub struct LinkArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = BUS)]
 struct BusArgs {
-    /// Interface (can0, vcan0), or name of a software bus (bus0, bus0@500000)
-    #[arg(long, value_name = "IFACE")]
-    can: String,
+    /// Interface (can0, vcan0), or name of a software bus (bus0, bus0@500000). Given again for further buses, which belong to
+    /// the peer's in order, or by NAME
+    #[arg(long, value_name = "[NAME=]IFACE", required = true)]
+    can: Vec<String>,
     /// Kind of bus: socketcan, or software (in user space)
     #[arg(long, value_name = "KIND", value_enum, default_value = "socketcan", hide_possible_values = true)]
     can_interface: CanInterface,
@@ -132,7 +134,7 @@ struct FilterArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = LINK)]
 struct ConnectionArgs {
-    /// Protocol: 4.0, 4.1, or auto (4.1 as a client, the client's as a server)
+    /// Protocol: 4.0, 4.1, 5, or auto (5 with a peer that speaks it, else 4.1; as a server 4.0 too)
     #[arg(long, value_name = "VERSION", value_enum, default_value_t, hide_possible_values = true)]
     protocol: ProtocolArg,
     /// Do not offer sequence numbers
@@ -144,9 +146,15 @@ struct ConnectionArgs {
     /// Seconds between signs of life; a peer that gives none for three of them is dead; 0 for never
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_heartbeat, allow_negative_numbers = true)]
     heartbeat: Duration,
-    /// Milliseconds that a frame may wait here before it is discarded; 0 for no limit
+    /// Milliseconds after which a frame is too old to be sent or put on the bus; 0 for no limit
     #[arg(long, value_name = "MILLISECONDS", default_value_t = DEFAULT_MAX_AGE_MS, value_parser = parse_milliseconds, allow_negative_numbers = true)]
     max_age: u32,
+    /// Microseconds that frames wait for more, to be sent together: fewer system calls, later frames
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0, value_parser = parse_microseconds, allow_negative_numbers = true)]
+    linger_us: u32,
+    /// Frames that are sent without waiting for more
+    #[arg(long, value_name = "FRAMES", default_value_t = 64, value_parser = parse_batch_frames, allow_negative_numbers = true)]
+    batch_frames: usize,
     /// Engine: uring, epoll, or auto (io_uring where it is allowed)
     #[arg(long, value_name = "ENGINE", value_enum, default_value_t, hide_possible_values = true)]
     engine: EngineArg,
@@ -176,7 +184,7 @@ struct DiagnosticsArgs {
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum ProtocolArg {
-    /// As a client 4.1; as a server whatever the client speaks
+    /// Version 5 where the peer offers it, else 4.1; as a server also 4.0
     #[default]
     Auto,
     /// No greeting, no sequence numbers
@@ -185,6 +193,9 @@ enum ProtocolArg {
     /// A greeting is required
     #[value(name = "4.1")]
     V41,
+    /// Version 5 is required
+    #[value(name = "5")]
+    V5,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -206,12 +217,12 @@ impl LinkArgs {
 
     /// The options as validated configuration. Reads the filter files.
     pub fn to_config(&self) -> Result<BridgeConfig, Failure> {
-        let bus = BusAddress::parse(self.bus.can_interface.into(), &self.bus.can)
-            .map_err(|error| Failure::Usage(error.to_string()))?;
+        let kind = self.bus.can_interface.into();
+        let buses = self.bus.named(kind)?;
         let max_age_ms = u64::from(self.connection.max_age);
         Ok(BridgeConfig {
-            bit_rate: self.bit_rate(bus.kind)?,
-            bus,
+            bit_rate: self.bit_rate(kind)?,
+            buses,
             require_fd: self.bus.can_fd,
             receive_queue_bytes: self.bus.rcvbuf,
             filter: Rc::new(self.filter.compile()?),
@@ -219,10 +230,13 @@ impl LinkArgs {
                 ProtocolArg::Auto => Protocol::Auto,
                 ProtocolArg::V40 => Protocol::V40,
                 ProtocolArg::V41 => Protocol::V41,
+                ProtocolArg::V5 => Protocol::V5,
             },
             offer: Features { sequence: !self.connection.no_seq, time: self.connection.timestamp },
             heartbeat: self.connection.heartbeat,
             max_age: (max_age_ms > 0).then(|| Duration::from_millis(max_age_ms)),
+            linger: Duration::from_micros(self.connection.linger_us.into()),
+            batch_frames: self.connection.batch_frames,
             stats_interval: self.diagnostics.stats_interval,
             record: self.diagnostics.record.clone(),
             engine: match self.connection.engine {
@@ -243,10 +257,39 @@ impl LinkArgs {
             )),
             (BusKind::Software, Some(rate)) => Err(Failure::Usage(format!(
                 "--can-bitrate sets the rate of a kernel interface; a software bus is paced by its name: --can {}@{}",
-                self.bus.can, rate.nominal
+                self.bus.can[0], rate.nominal
             ))),
             _ => Ok(rate),
         }
+    }
+}
+
+impl BusArgs {
+    /// The buses, with the names by which they are matched.
+    fn named(&self, kind: BusKind) -> Result<Vec<NamedBus>, Failure> {
+        if self.can.len() > MAX_BUSES {
+            return Err(Failure::Usage(format!(
+                "--can is given {} times: {MAX_BUSES} at the most",
+                self.can.len()
+            )));
+        }
+        let mut buses: Vec<NamedBus> = Vec::new();
+        for text in &self.can {
+            let (matched_by, bus) = text.split_once('=').unwrap_or(("", text));
+            let usage = |message: String| Failure::Usage(format!("--can {text}: {message}"));
+            if text.contains('=') && matched_by.is_empty() || matched_by.len() > NAME_BYTES {
+                return Err(usage(format!("give a name of 1 to {NAME_BYTES} bytes before the =")));
+            }
+            let address = BusAddress::parse(kind, bus).map_err(|error| Failure::Usage(error.to_string()))?;
+            if buses.iter().any(|other| other.address.name == address.name) {
+                return Err(usage("the same bus a second time".to_owned()));
+            }
+            if !matched_by.is_empty() && buses.iter().any(|other| other.matched_by == matched_by) {
+                return Err(usage(format!("the name {matched_by} a second time")));
+            }
+            buses.push(NamedBus { matched_by: matched_by.to_owned(), address });
+        }
+        Ok(buses)
     }
 }
 
@@ -355,6 +398,19 @@ fn parse_milliseconds(text: &str) -> Result<u32, String> {
     let milliseconds = text.parse().ok().filter(|&milliseconds| milliseconds <= LONGEST);
     milliseconds
         .ok_or_else(|| "give milliseconds, 1 to 86400000, for example 250, or 0 for no limit".to_owned())
+}
+
+/// A time in whole microseconds; a second at most.
+fn parse_microseconds(text: &str) -> Result<u32, String> {
+    let microseconds = text.parse().ok().filter(|&microseconds| microseconds <= 1_000_000);
+    microseconds
+        .ok_or_else(|| "give microseconds, 1 to 1000000, for example 500, or 0 for no wait".to_owned())
+}
+
+/// More frames than this do not fit into a send buffer.
+fn parse_batch_frames(text: &str) -> Result<usize, String> {
+    let frames = text.parse().ok().filter(|frames| (1..=10_000).contains(frames));
+    frames.ok_or_else(|| "give a number of frames, 1 to 10000".to_owned())
 }
 
 #[cfg(test)]

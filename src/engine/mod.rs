@@ -120,6 +120,9 @@ pub trait Engine: Sized {
     /// The kernel cannot watch the descriptor, or is out of memory. The descriptor was closed.
     fn open_bus(&mut self, token: Token, descriptor: OwnedFd) -> io::Result<BusId>;
 
+    /// Reports about a bus under another token from now on. Does nothing to a bus that is closed.
+    fn retarget_bus(&mut self, bus: BusId, token: Token);
+
     /// The descriptor of a bus, to ask the kernel about it.
     fn bus_descriptor(&self, bus: BusId) -> Option<BorrowedFd<'_>>;
 

@@ -230,6 +230,19 @@ impl Frame {
         frame
     }
 
+    /// A copy of an image of 16 or 72 bytes whose id word is little-endian, as protocols carry it.
+    ///
+    /// # Panics
+    /// If the image has another size: a bug of the caller.
+    pub fn from_little_endian(image: &[u8]) -> Self {
+        assert!(matches!(image.len(), CLASSIC_BYTES | FD_BYTES), "an image has one of two sizes");
+        let mut frame = Self { bytes: [0; FD_BYTES], size: image.len() };
+        frame.bytes[..image.len()].copy_from_slice(image);
+        let id_word = u32::from_le_bytes([image[0], image[1], image[2], image[3]]);
+        frame.bytes[..4].copy_from_slice(&id_word.to_ne_bytes());
+        frame
+    }
+
     /// The same data frame with a raw DLC of 9 to 15; `None` unless it is a classic frame of 8 bytes.
     pub fn with_raw_dlc(mut self, dlc: u8) -> Option<Self> {
         let fits = self.size == CLASSIC_BYTES && self.bytes[4] == 8 && (9..=15).contains(&dlc);

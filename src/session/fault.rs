@@ -1,6 +1,7 @@
 //! What a peer can do wrong, said so that a user knows what to try.
 
 use crate::wire::v4::Malformed;
+use crate::wire::v5::{self, RecordKind};
 
 /// Why a session must end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -24,6 +25,38 @@ pub enum Fault {
         /// What it sent.
         sample: Sample,
     },
+    /// Bytes that are no record.
+    #[error("sent {0}, which version 5 does not allow: another version of canip_peer?")]
+    Record(v5::Malformed),
+    /// A record that does not belong there yet, or again.
+    #[error("sent a {kind:?} record where none may be")]
+    TooEarly {
+        /// What it is.
+        kind: RecordKind,
+    },
+    /// A record about a bus that is matched with none of ours.
+    #[error("sent a record about its bus {bus}, which belongs to none of ours")]
+    UnknownBus {
+        /// The peer's number.
+        bus: u8,
+    },
+    /// No HELLO within the time-out.
+    #[error("sent no HELLO within 10 s")]
+    NoHello,
+    /// No bus is matched.
+    #[error(
+        "has no bus that belongs to one of ours: give both the same NAME (--can NAME=IFACE), or neither one"
+    )]
+    NoCommonBus,
+    /// The peer is this process.
+    #[error("is this very process: a bridge cannot be its own peer")]
+    Ourselves,
+    /// Only version 5 was allowed, and the peer does not offer it.
+    #[error("does not speak version 5, which --protocol 5 asks for")]
+    NotVersion5,
+    /// Nothing has come from the peer for three heartbeat intervals.
+    #[error("gave no sign of life for three heartbeat intervals")]
+    Dead,
     /// The stream ended inside a greeting or frame.
     #[error("closed the connection inside a frame ({bytes} bytes of it had arrived)")]
     Truncated {

@@ -3,34 +3,43 @@
 //! A [`Session`] takes bytes, frames and the time, and gives back frames, bytes and deadlines. It owns no
 //! descriptor, reads no clock, logs nothing, and allocates nothing after it was made. Whoever drives it
 //!
-//! 1. sends what [`Session::take_greeting`] gives, once, before anything else,
-//! 2. hands it what arrives through [`Session::receive`] and the frames of the bus through [`Session::send`],
-//! 3. calls [`Session::tick`] when [`Session::deadline`] has come,
-//! 4. closes the connection on any [`Fault`].
+//! 1. calls [`Session::open`] before anything else, and whenever something has happened until [`Session::is_open`],
+//! 2. hands it what arrives through [`Session::receive`] and the frames of its buses through [`Session::send`],
+//! 3. has it [`Session::speak`] into every buffer that is about to be sent, and sends one when it
+//!    [has something to say](Session::has_something_to_say),
+//! 4. calls [`Session::tick`] when [`Session::deadline`] has come,
+//! 5. closes the connection on any [`Fault`].
 //!
 //! ```text
-//!  client ── greeting sent ──► AwaitGreeting ── line ──► Open(4.1) ─┐
-//!         └─ protocol 4.0 ──────────────────────────────► Open(4.0) │
-//!  server ── AwaitFirstByte ── 'C' ──► AwaitGreeting ──► Open(4.1)  ├─► frames both ways
-//!                │  └─ other byte ─────────────────────► Open(4.0)  │
-//!                └─ 2 s of silence ─────────────────────► Open(4.0) ┘
+//!  client ── greeting sent ──► AwaitGreeting ── line ──► 4.1, or 5: HELLO ─► peer's HELLO ─► LOSS, RECEIPT ─┐
+//!         └─ protocol 4.0 ──────────────────────────────► 4.0                                             │
+//!  server ── AwaitFirstByte ── 'C' ──► AwaitGreeting ──► 4.1, or 5: peer's HELLO ─► HELLO, LOSS, RECEIPT ──┼─► frames
+//!                │  └─ other byte ─────────────────────► 4.0                                              │
+//!                └─ 2 s of silence ─────────────────────► 4.0 ─────────────────────────────────────────────┘
 //! ```
 
+mod clock_offset;
+mod crossing;
 mod fault;
 mod liveness;
 mod v4;
+mod v5;
 
+pub use clock_offset::Estimate;
+pub use crossing::*;
 pub use fault::{Fault, Sample};
 pub use liveness::Keepalive;
-pub use v4::{FrameQueue, Outcome, ReceivedFrame, SessionCounters};
+pub use v5::Books;
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::buffer::SendBuffer;
 use crate::frame::Image;
-use crate::moment::{Moment, WallTime};
-use crate::wire::greeting::{self, Features, Scan};
+use crate::moment::{Moment, Now, WallTime};
+use crate::wire::greeting::{self, Features, Offer, Scan};
 use crate::wire::v4::Layout;
+use crate::wire::v5::{BusName, BusState, Goodbye};
 
 /// How long a side waits for the peer's greeting, and a server for the first byte (the existing tool's 2 s).
 pub const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -47,24 +56,39 @@ pub enum Role {
 /// Which versions of the protocol a side speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Protocol {
-    /// A client greets as 4.1; a server tells 4.0 and 4.1 peers apart.
+    /// A client greets, and offers version 5; a server tells 4.0 peers from those that greet.
     #[default]
     Auto,
     /// No greeting, 14-byte frames.
     V40,
     /// A greeting is sent and required.
     V41,
+    /// The same, with version 5 in both greetings.
+    V5,
+}
+
+/// Who this side is, as a version 5 peer is told.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// This process: a random number other than 0.
+    pub instance: u64,
+    /// How often the peer is asked for a sign of life; zero for never.
+    pub heartbeat: Duration,
+    /// The buses of this side: 1 to 16.
+    pub buses: Rc<[BusName]>,
 }
 
 /// What a session is made from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SessionConfig {
     /// Which end this is.
     pub role: Role,
     /// Which versions it speaks.
     pub protocol: Protocol,
-    /// What it offers in its greeting.
+    /// What it offers for version 4 in its greeting.
     pub offer: Features,
+    /// Who this is.
+    pub identity: Identity,
 }
 
 /// What an open session speaks.
@@ -74,6 +98,8 @@ pub enum Version {
     V40,
     /// A greeting was exchanged.
     V41,
+    /// Both greetings offered it.
+    V5,
 }
 
 /// What was agreed on.
@@ -90,6 +116,7 @@ impl std::fmt::Display for Agreement {
         match self.version {
             Version::V40 => f.write_str("version 4.0"),
             Version::V41 => write!(f, "version 4.1 ({})", self.features),
+            Version::V5 => f.write_str("version 5"),
         }
     }
 }
@@ -107,7 +134,14 @@ pub struct Progress {
 enum Stage {
     AwaitFirstByte { until: Moment },
     AwaitGreeting { until: Moment },
-    Open,
+    Greeted,
+}
+
+/// What is spoken after the greeting.
+#[derive(Debug)]
+enum Framing {
+    V4(v4::Framing),
+    V5(Box<v5::Conversation>),
 }
 
 /// One end of one connection.
@@ -117,15 +151,17 @@ pub struct Session {
     stage: Stage,
     greeting_due: bool,
     agreement: Agreement,
-    framing: v4::Framing,
+    framing: Framing,
+    /// Of earlier connections with the peer, until version 5 takes them up.
+    books: Option<Box<Books>>,
 }
 
 impl Session {
-    /// A session on a connection that came up at `now`.
-    pub fn new(config: SessionConfig, now: Moment) -> Self {
+    /// A session on a connection that came up at `now`. A client brings the books of its last connection.
+    pub fn new(config: SessionConfig, books: Option<Box<Books>>, now: Moment) -> Self {
         let until = now.after(GREETING_TIMEOUT);
         let stage = match (config.protocol, config.role) {
-            (Protocol::V40, _) => Stage::Open,
+            (Protocol::V40, _) => Stage::Greeted,
             (_, Role::Server) => Stage::AwaitFirstByte { until },
             (_, Role::Client) => Stage::AwaitGreeting { until },
         };
@@ -134,31 +170,158 @@ impl Session {
             stage,
             greeting_due: matches!(stage, Stage::AwaitGreeting { .. }),
             agreement: Agreement { version: Version::V40, features: Features::default() },
-            framing: v4::Framing::new(Layout::default()),
+            framing: Framing::V4(v4::Framing::new(Layout::default())),
+            books,
         }
     }
 
-    /// The greeting, the first time that one is due; to be sent before anything else.
-    pub fn take_greeting(&mut self) -> Option<&'static [u8]> {
-        std::mem::take(&mut self.greeting_due).then(|| self.config.offer.greeting())
+    /// Writes what the connection opens with, as far as it is due, into a buffer that no frame is in yet. `buses_tried`
+    /// says that every bus which the session [carries](Session::carries) is open, or could not be opened.
+    pub fn open(&mut self, buses_tried: bool, now: Now, out: &mut SendBuffer) {
+        // A 4.1 server's line waits for the bus: whoever has it gets every frame from then on. Version 5 says that with
+        // its HELLO.
+        let may_greet = self.stage != Stage::Greeted || buses_tried || self.agreement.version == Version::V5;
+        if self.greeting_due && may_greet {
+            self.greeting_due = false;
+            assert!(out.append(self.offer().greeting()), "the greeting goes into an empty buffer");
+        }
+        if let Framing::V5(conversation) = &mut self.framing {
+            conversation.open(buses_tried, now, out);
+        }
     }
 
-    /// What was agreed on, once frames may cross.
+    /// What was agreed on, once both have greeted, or will not.
     pub fn agreement(&self) -> Option<Agreement> {
-        (self.stage == Stage::Open).then_some(self.agreement)
+        (self.stage == Stage::Greeted).then_some(self.agreement)
+    }
+
+    /// Whether frames may cross.
+    pub fn is_open(&self) -> bool {
+        match &self.framing {
+            Framing::V4(_) => self.stage == Stage::Greeted,
+            Framing::V5(conversation) => conversation.is_open(),
+        }
+    }
+
+    /// Whether frames of one of our buses cross, or will once it is open.
+    pub fn carries(&self, bus: usize) -> bool {
+        match &self.framing {
+            Framing::V4(_) => self.stage == Stage::Greeted && bus == 0,
+            Framing::V5(conversation) => conversation.carries(bus),
+        }
+    }
+
+    /// The peer's process, where the protocol tells.
+    pub fn peer_instance(&self) -> Option<u64> {
+        match &self.framing {
+            Framing::V4(_) => None,
+            Framing::V5(conversation) => conversation.peer_instance(),
+        }
+    }
+
+    /// Takes over the books of an earlier connection with the same peer: between the peer's HELLO and ours.
+    pub fn adopt(&mut self, books: Books) {
+        if let Framing::V5(conversation) = &mut self.framing {
+            conversation.adopt(books);
+        }
+    }
+
+    /// Whether the protocol keeps books, from which both ends learn what a broken connection cost.
+    pub fn keeps_books(&self) -> bool {
+        matches!(self.framing, Framing::V5(_))
+    }
+
+    /// The books, where the protocol keeps some.
+    pub fn books(&self) -> Option<&Books> {
+        match &self.framing {
+            Framing::V4(_) => None,
+            Framing::V5(conversation) => Some(conversation.books()),
+        }
+    }
+
+    /// The books, for the next connection with the same peer.
+    pub fn into_books(self) -> Option<Box<Books>> {
+        match self.framing {
+            Framing::V4(_) => self.books,
+            Framing::V5(conversation) => Some(Box::new(conversation.into_books())),
+        }
     }
 
     /// When [`Session::tick`] must be called next.
     pub fn deadline(&self) -> Option<Moment> {
-        match self.stage {
-            Stage::AwaitFirstByte { until } | Stage::AwaitGreeting { until } => Some(until),
-            Stage::Open => None,
+        match (self.stage, &self.framing) {
+            (Stage::AwaitFirstByte { until } | Stage::AwaitGreeting { until }, _) => Some(until),
+            (Stage::Greeted, Framing::V4(_)) => None,
+            (Stage::Greeted, Framing::V5(conversation)) => conversation.deadline(),
         }
     }
 
     /// What has been counted so far.
     pub fn counters(&self) -> SessionCounters {
-        self.framing.counters()
+        match &self.framing {
+            Framing::V4(framing) => framing.counters(),
+            Framing::V5(conversation) => conversation.counters(),
+        }
+    }
+
+    /// What there is to tell beside frames, oldest first.
+    pub fn take_event(&mut self) -> Option<Event> {
+        match &mut self.framing {
+            Framing::V4(_) => None,
+            Framing::V5(conversation) => conversation.take_event(),
+        }
+    }
+
+    /// Round trips that were measured, oldest first.
+    pub fn take_round_trip(&mut self) -> Option<Duration> {
+        match &mut self.framing {
+            Framing::V4(_) => None,
+            Framing::V5(conversation) => conversation.take_round_trip(),
+        }
+    }
+
+    /// What is known of the peer's clock.
+    pub fn clock(&self, now: Moment) -> Option<Estimate> {
+        match &self.framing {
+            Framing::V4(_) => None,
+            Framing::V5(conversation) => conversation.clock(now),
+        }
+    }
+
+    /// How one of our buses is, for the peer.
+    pub fn note_bus_state(&mut self, bus: usize, state: BusState) {
+        if let Framing::V5(conversation) = &mut self.framing {
+            conversation.note_bus_state(bus, state);
+        }
+    }
+
+    /// What became of the peer's frames for one of our buses, for the peer.
+    pub fn note_disposal(&mut self, bus: usize, disposal: Disposal) {
+        if let Framing::V5(conversation) = &mut self.framing {
+            conversation.note_disposal(bus, disposal);
+        }
+    }
+
+    /// Nothing more is to be said after what is due, where the protocol has a word for it.
+    pub fn say_goodbye(&mut self, reason: Goodbye) {
+        if let Framing::V5(conversation) = &mut self.framing {
+            conversation.say_goodbye(reason);
+        }
+    }
+
+    /// Whether a buffer is to be sent although no frame is in it.
+    pub fn has_something_to_say(&self) -> bool {
+        match &self.framing {
+            Framing::V4(_) => false,
+            Framing::V5(conversation) => conversation.has_something_to_say(),
+        }
+    }
+
+    /// Writes what is due behind the frames of a buffer that is about to be sent. The next frame goes into another one.
+    pub fn speak(&mut self, now: Now, out: &mut SendBuffer) {
+        if let Framing::V5(conversation) = &mut self.framing {
+            conversation.speak(now, out);
+        }
     }
 
     /// Takes what the peer sent: all bytes that no earlier call consumed, oldest first. Complete frames go to
@@ -169,58 +332,95 @@ impl Session {
     pub fn receive(
         &mut self,
         bytes: &[u8],
-        now: Moment,
+        now: Now,
         queue: &mut impl FrameQueue,
     ) -> Result<Progress, Fault> {
         let mut consumed = 0;
         if let (Stage::AwaitFirstByte { .. }, Some(&first)) = (self.stage, bytes.first()) {
-            self.tell_apart(first, bytes, now)?;
+            self.tell_apart(first, bytes, now.monotonic)?;
         }
         if matches!(self.stage, Stage::AwaitGreeting { .. }) {
             match greeting::scan(bytes) {
                 Scan::Incomplete => return Ok(Progress { consumed: 0, blocked: false }),
                 Scan::Foreign => return Err(self.foreign(bytes)),
                 Scan::Greeting(offered, length) => {
-                    self.agree(offered);
+                    self.agree(offered, now.monotonic)?;
                     consumed = length;
                 }
             }
         }
-        if self.stage != Stage::Open {
+        if self.stage != Stage::Greeted {
             return Ok(Progress { consumed, blocked: false });
         }
-        let progress = self.framing.receive(&bytes[consumed..], queue)?;
+        let progress = match &mut self.framing {
+            Framing::V4(framing) => framing.receive(&bytes[consumed..], queue)?,
+            Framing::V5(conversation) => conversation.receive(&bytes[consumed..], now, queue)?,
+        };
         Ok(Progress { consumed: consumed + progress.consumed, ..progress })
     }
 
-    /// Encodes a frame of the bus, received at `received_at`, into `out`.
-    pub fn send(&mut self, image: Image<'_>, received_at: WallTime, out: &mut SendBuffer) -> Outcome {
-        debug_assert_eq!(self.stage, Stage::Open, "frames cross only after the greeting");
-        self.framing.send(image, received_at, out)
+    /// Encodes a frame of a bus, received at `received_at`, into `out`.
+    pub fn send(
+        &mut self,
+        bus: usize,
+        image: Image<'_>,
+        received_at: WallTime,
+        out: &mut SendBuffer,
+    ) -> Outcome {
+        match &mut self.framing {
+            Framing::V4(framing) => framing.send(image, received_at, out),
+            Framing::V5(conversation) => conversation.send(bus, image, received_at, out),
+        }
     }
 
-    /// Notes that a frame of the bus is dropped before it could be sent: its sequence number is used up, so that the
-    /// peer sees that it is missing.
-    pub fn skip(&mut self) {
-        self.framing.skip();
+    /// Notes that frames of a bus are dropped before they were encoded: their sequence numbers are used up, so that the
+    /// peer sees that they are missing.
+    pub fn skip(&mut self, bus: usize, cause: Cause, count: u64) {
+        match (&mut self.framing, &mut self.books) {
+            (Framing::V5(conversation), _) => conversation.skip(bus, cause, count),
+            // It is not known yet what will be spoken.
+            (Framing::V4(_), Some(books)) => books.outgoing_mut(bus).drop_frames(cause, count),
+            (Framing::V4(framing), None) => framing.skip(count),
+        }
+    }
+
+    /// Drops the first `count` frames of a buffer that holds unsent ones.
+    pub fn discard_front(&mut self, out: &mut SendBuffer, count: u64, cause: Cause) {
+        match &mut self.framing {
+            // More frames than memory holds bytes there are not.
+            Framing::V4(framing) => out.consume(count as usize * framing.frame_bytes()),
+            Framing::V5(conversation) => conversation.discard_front(out, count, cause),
+        }
+    }
+
+    /// Bytes of a frame, where all have the same: `None` in version 5, whose books tell what a broken connection cost.
+    pub fn frame_bytes(&self) -> Option<usize> {
+        match &self.framing {
+            Framing::V4(framing) => Some(framing.frame_bytes()),
+            Framing::V5(_) => None,
+        }
     }
 
     /// Lets time pass: call at or after [`Session::deadline`].
     ///
     /// # Errors
-    /// The peer did not greet in time: close the connection.
+    /// The peer did not greet in time, or is dead: close the connection.
     pub fn tick(&mut self, now: Moment) -> Result<(), Fault> {
         match self.stage {
             Stage::AwaitFirstByte { until } if now >= until => match self.config.protocol {
-                Protocol::V41 => Err(Fault::NoGreeting),
+                Protocol::V41 | Protocol::V5 => Err(Fault::NoGreeting),
                 // A 4.0 client has nothing to say until its bus has.
                 Protocol::Auto | Protocol::V40 => {
-                    self.stage = Stage::Open;
+                    self.stage = Stage::Greeted;
                     Ok(())
                 }
             },
             Stage::AwaitGreeting { until } if now >= until => Err(Fault::NoGreeting),
-            _ => Ok(()),
+            Stage::AwaitFirstByte { .. } | Stage::AwaitGreeting { .. } => Ok(()),
+            Stage::Greeted => match &mut self.framing {
+                Framing::V4(_) => Ok(()),
+                Framing::V5(conversation) => conversation.tick(now),
+            },
         }
     }
 
@@ -237,21 +437,41 @@ impl Session {
         if first == greeting::PREFIX[0] {
             self.stage = Stage::AwaitGreeting { until: now.after(GREETING_TIMEOUT) };
             Ok(())
-        } else if self.config.protocol == Protocol::V41 {
+        } else if matches!(self.config.protocol, Protocol::V41 | Protocol::V5) {
             Err(self.foreign(bytes))
         } else {
-            self.stage = Stage::Open;
+            self.stage = Stage::Greeted;
             Ok(())
         }
     }
 
-    fn agree(&mut self, offered: Features) {
-        let features = self.config.offer.agreed_with(offered);
-        self.agreement = Agreement { version: Version::V41, features };
-        self.framing = v4::Framing::new(Layout::new(features));
+    fn offer(&self) -> Offer {
+        let version_5 = matches!(self.config.protocol, Protocol::Auto | Protocol::V5);
+        Offer { features: self.config.offer, version_5 }
+    }
+
+    fn agree(&mut self, offered: Offer, now: Moment) -> Result<(), Fault> {
+        let SessionConfig { role, ref identity, .. } = self.config;
+        let version_5 = self.offer().version_5 && offered.version_5;
+        if self.config.protocol == Protocol::V5 && !version_5 {
+            return Err(Fault::NotVersion5);
+        }
+        if version_5 {
+            let books = self.books.take().map(|books| *books).unwrap_or_default();
+            self.agreement = Agreement { version: Version::V5, features: Features::default() };
+            let conversation = v5::Conversation::new(role, identity.clone(), books, now);
+            self.framing = Framing::V5(Box::new(conversation));
+        } else {
+            // A peer that keeps none.
+            self.books = None;
+            let features = self.config.offer.agreed_with(offered.features);
+            self.agreement = Agreement { version: Version::V41, features };
+            self.framing = Framing::V4(v4::Framing::new(Layout::new(features)));
+        }
         // A server answers; a client has spoken already.
-        self.greeting_due = self.config.role == Role::Server;
-        self.stage = Stage::Open;
+        self.greeting_due = role == Role::Server;
+        self.stage = Stage::Greeted;
+        Ok(())
     }
 
     fn foreign(&self, bytes: &[u8]) -> Fault {

@@ -1,54 +1,14 @@
 //! Version 4 after the greeting: fixed-size frames both ways, each direction with its own sequence numbers.
 
-use super::{Fault, Progress, Sample};
+use super::{Fault, FrameQueue, Outcome, Progress, ReceivedFrame, Sample, SessionCounters};
 use crate::buffer::SendBuffer;
-use crate::frame::{Frame, Image, Kind};
+use crate::frame::{Image, Kind};
 use crate::moment::WallTime;
-use crate::wire::sequence::{Arrival, SequenceCounters, SequenceTracker};
+use crate::wire::sequence::{Arrival, SequenceTracker};
 use crate::wire::v4::{Layout, NotRepresentable};
 
-/// A frame from the peer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ReceivedFrame {
-    /// The frame as the kernel takes it.
-    pub frame: Frame,
-    /// When the peer received it, by the peer's clock, where the link carries times.
-    pub peer_time: Option<WallTime>,
-}
-
-/// Where a session puts the frames that it received.
-pub trait FrameQueue {
-    /// Whether one more frame fits.
-    fn has_room(&self) -> bool;
-    /// Takes a frame; called only while there is room.
-    fn push(&mut self, inbound: ReceivedFrame);
-}
-
-/// What became of a frame for the peer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// It lies encoded in the buffer.
-    Queued,
-    /// The protocol has no encoding for this kind; counted.
-    NotRepresentable,
-    /// The buffer has no room. The frame's sequence number is used up, so that the peer sees that it is missing.
-    Full,
-}
-
-/// What a session counts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct SessionCounters {
-    /// Frames encoded for the peer.
-    pub encoded: u64,
-    /// Remote frames kept off the link.
-    pub remote_frames: u64,
-    /// Error frames kept off the link.
-    pub error_frames: u64,
-    /// FD frames kept off the link.
-    pub fd_frames: u64,
-    /// What the peer's sequence numbers told.
-    pub sequence: SequenceCounters,
-}
+/// The bus of a version 4 connection: it knows of one.
+const BUS: usize = 0;
 
 /// The framing of an open connection.
 #[derive(Debug)]
@@ -77,7 +37,7 @@ impl Framing {
         let mut frames = bytes.chunks_exact(self.layout.frame_bytes());
         let mut consumed = 0;
         for encoded in &mut frames {
-            if !queue.has_room() {
+            if !queue.has_room(BUS) {
                 return Ok(Progress { consumed, blocked: true });
             }
             let view = self
@@ -88,16 +48,22 @@ impl Framing {
             let arrival = view.sequence().map(|number| self.tracker.receive(number));
             // A frame that was put on the bus already must not go there again.
             if arrival != Some(Arrival::Duplicate) {
-                let peer_time = view.time_us().map(|time| WallTime::from_nanos(time.saturating_mul(1_000)));
-                queue.push(ReceivedFrame { frame: view.to_frame(), peer_time });
+                // A time it may carry says nothing without knowing how its clock differs from ours.
+                queue.push(BUS, ReceivedFrame::of_unknown_age(view.to_frame()));
             }
         }
         Ok(Progress { consumed, blocked: false })
     }
 
-    /// Uses up a sequence number for a frame that will not be sent.
-    pub(super) fn skip(&mut self) {
-        self.next_sequence = self.next_sequence.wrapping_add(1);
+    /// Bytes of a frame.
+    pub(super) fn frame_bytes(&self) -> usize {
+        self.layout.frame_bytes()
+    }
+
+    /// Uses up sequence numbers for frames that will not be sent.
+    pub(super) fn skip(&mut self, count: u64) {
+        // The number wraps at 2^32, and so does the count of those that are skipped.
+        self.next_sequence = self.next_sequence.wrapping_add(count as u32);
     }
 
     pub(super) fn send(&mut self, image: Image<'_>, received_at: WallTime, out: &mut SendBuffer) -> Outcome {
@@ -106,14 +72,14 @@ impl Framing {
         if room.len() < frame_bytes {
             // What has no encoding is refused whether there is room or not, and takes no number.
             if image.kind() == Kind::Data {
-                self.skip();
+                self.skip(1);
                 return Outcome::Full;
             }
         }
         match self.layout.encode(image, self.next_sequence, received_at, room) {
             Ok(()) => {
                 out.advance(frame_bytes);
-                self.skip();
+                self.skip(1);
                 self.counters.encoded += 1;
                 Outcome::Queued
             }

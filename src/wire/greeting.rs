@@ -14,7 +14,32 @@ pub const PREFIX: &[u8] = b"CANIP/4.1";
 /// tokens of later versions.
 pub const MAX_LINE_BYTES: usize = 1024;
 
-/// What a side offers, or both have agreed on.
+/// What a greeting offers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Offer {
+    /// For version 4.
+    pub features: Features,
+    /// Version 5 (`V=5`).
+    pub version_5: bool,
+}
+
+impl Offer {
+    /// The greeting line, newline included.
+    pub fn greeting(self) -> &'static [u8] {
+        match (self.features.sequence, self.features.time, self.version_5) {
+            (false, false, false) => b"CANIP/4.1\n",
+            (true, false, false) => b"CANIP/4.1 FEAT=SEQ\n",
+            (false, true, false) => b"CANIP/4.1 FEAT=TS\n",
+            (true, true, false) => b"CANIP/4.1 FEAT=SEQ,TS\n",
+            (false, false, true) => b"CANIP/4.1 V=5\n",
+            (true, false, true) => b"CANIP/4.1 FEAT=SEQ V=5\n",
+            (false, true, true) => b"CANIP/4.1 FEAT=TS V=5\n",
+            (true, true, true) => b"CANIP/4.1 FEAT=SEQ,TS V=5\n",
+        }
+    }
+}
+
+/// What both sides have agreed on for version 4.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Features {
     /// Every frame carries a sequence number (`SEQ`).
@@ -27,16 +52,6 @@ impl Features {
     /// What both `self` and `other` offer.
     pub fn agreed_with(self, other: Features) -> Features {
         Features { sequence: self.sequence && other.sequence, time: self.time && other.time }
-    }
-
-    /// The greeting line that offers these features, newline included.
-    pub fn greeting(self) -> &'static [u8] {
-        match (self.sequence, self.time) {
-            (false, false) => b"CANIP/4.1\n",
-            (true, false) => b"CANIP/4.1 FEAT=SEQ\n",
-            (false, true) => b"CANIP/4.1 FEAT=TS\n",
-            (true, true) => b"CANIP/4.1 FEAT=SEQ,TS\n",
-        }
     }
 }
 
@@ -57,7 +72,7 @@ pub enum Scan {
     /// No newline yet; everything so far may still become a greeting.
     Incomplete,
     /// A greeting of version 4.1: what it offers, and its length in bytes, newline included.
-    Greeting(Features, usize),
+    Greeting(Offer, usize),
     /// Something else: no greeting's prefix, or no newline within [`MAX_LINE_BYTES`].
     Foreign,
 }
@@ -77,15 +92,19 @@ pub fn scan(bytes: &[u8]) -> Scan {
     }
 }
 
-/// The features named by the first `FEAT=` token of a greeting's tokens.
-fn offered(tokens: &[u8]) -> Features {
-    let tags = tokens.split(u8::is_ascii_whitespace).find_map(|token| token.strip_prefix(b"FEAT="));
+/// What the tokens of a greeting offer: the tags of the first `FEAT=`, and 5 among the versions of the first `V=`.
+fn offered(tokens: &[u8]) -> Offer {
+    let list = |name: &'static [u8]| {
+        let tokens = tokens.split(u8::is_ascii_whitespace);
+        let found = tokens.filter_map(move |token| token.strip_prefix(name)).next();
+        found.unwrap_or_default().split(|&byte| byte == b',')
+    };
     let mut features = Features::default();
-    for tag in tags.unwrap_or_default().split(|&byte| byte == b',') {
+    for tag in list(b"FEAT=") {
         features.sequence |= tag.eq_ignore_ascii_case(b"SEQ");
         features.time |= tag.eq_ignore_ascii_case(b"TS");
     }
-    features
+    Offer { features, version_5: list(b"V=").any(|version| version == b"5") }
 }
 
 #[cfg(test)]
@@ -97,19 +116,23 @@ mod tests {
     const SEQUENCE: Features = Features { sequence: true, time: false };
     const TIME: Features = Features { sequence: false, time: true };
 
+    fn version_4(features: Features) -> Offer {
+        Offer { features, version_5: false }
+    }
+
     #[test]
     fn lines_of_the_existing_tool() {
-        assert_eq!(scan(b"CANIP/4.1 FEAT=SEQ,TS\n"), Scan::Greeting(BOTH, 22));
-        assert_eq!(scan(b"CANIP/4.1 FEAT=SEQ\r\n\x01"), Scan::Greeting(SEQUENCE, 20));
-        assert_eq!(scan(b"CANIP/4.1\n"), Scan::Greeting(NONE, 10));
-        assert_eq!(scan(b"CANIP/4.1\r\n"), Scan::Greeting(NONE, 11));
+        assert_eq!(scan(b"CANIP/4.1 FEAT=SEQ,TS\n"), Scan::Greeting(version_4(BOTH), 22));
+        assert_eq!(scan(b"CANIP/4.1 FEAT=SEQ\r\n\x01"), Scan::Greeting(version_4(SEQUENCE), 20));
+        assert_eq!(scan(b"CANIP/4.1\n"), Scan::Greeting(version_4(NONE), 10));
+        assert_eq!(scan(b"CANIP/4.1\r\n"), Scan::Greeting(version_4(NONE), 11));
     }
 
     #[test]
     fn unknown_tokens_and_tags_are_ignored_and_case_does_not_matter() {
-        assert_eq!(scan(b"CANIP/4.1 V=5 FEAT=zip,ts,Seq X\n"), Scan::Greeting(BOTH, 32));
-        assert_eq!(scan(b"CANIP/4.1 FEAT=\n"), Scan::Greeting(NONE, 16));
-        assert_eq!(scan(b"CANIP/4.1\tFEAT=TS\n"), Scan::Greeting(TIME, 18));
+        assert_eq!(scan(b"CANIP/4.1 V=6 FEAT=zip,ts,Seq X\n"), Scan::Greeting(version_4(BOTH), 32));
+        assert_eq!(scan(b"CANIP/4.1 FEAT=\n"), Scan::Greeting(version_4(NONE), 16));
+        assert_eq!(scan(b"CANIP/4.1\tFEAT=TS\n"), Scan::Greeting(version_4(TIME), 18));
     }
 
     #[test]
@@ -133,18 +156,36 @@ mod tests {
         line.resize(1023, b'x');
         assert_eq!(scan(&line), Scan::Incomplete);
         line.push(b'\n');
-        assert_eq!(scan(&line), Scan::Greeting(NONE, 1024));
+        assert_eq!(scan(&line), Scan::Greeting(version_4(NONE), 1024));
         line[1023] = b'x';
         line.push(b'\n');
         assert_eq!(scan(&line), Scan::Foreign);
     }
 
     #[test]
+    fn version_5_is_one_of_a_list() {
+        let both = Offer { features: BOTH, version_5: true };
+        assert_eq!(scan(b"CANIP/4.1 FEAT=SEQ,TS V=5\n"), Scan::Greeting(both, 26));
+        assert_eq!(scan(b"CANIP/4.1 V=6,5 FEAT=SEQ,TS\n"), Scan::Greeting(both, 28));
+        for line in [&b"CANIP/4.1 V=\n"[..], b"CANIP/4.1 V=51\n", b"CANIP/4.1 V=6 V=5\n", b"CANIP/4.1 v=5\n"]
+        {
+            assert_eq!(scan(line), Scan::Greeting(version_4(NONE), line.len()));
+        }
+    }
+
+    #[test]
     fn what_is_sent_is_what_was_offered() {
-        assert_eq!(BOTH.greeting(), b"CANIP/4.1 FEAT=SEQ,TS\n");
-        assert_eq!(SEQUENCE.greeting(), b"CANIP/4.1 FEAT=SEQ\n");
-        assert_eq!(TIME.greeting(), b"CANIP/4.1 FEAT=TS\n");
-        assert_eq!(NONE.greeting(), b"CANIP/4.1\n");
+        let line = |features, version_5| Offer { features, version_5 }.greeting();
+        assert_eq!(line(BOTH, false), b"CANIP/4.1 FEAT=SEQ,TS\n");
+        assert_eq!(line(SEQUENCE, false), b"CANIP/4.1 FEAT=SEQ\n");
+        assert_eq!(line(TIME, false), b"CANIP/4.1 FEAT=TS\n");
+        assert_eq!(line(NONE, false), b"CANIP/4.1\n");
+        for features in [BOTH, SEQUENCE, TIME, NONE] {
+            for version_5 in [false, true] {
+                let line = line(features, version_5);
+                assert_eq!(scan(line), Scan::Greeting(Offer { features, version_5 }, line.len()));
+            }
+        }
         assert_eq!(BOTH.agreed_with(SEQUENCE), SEQUENCE);
         assert_eq!(TIME.agreed_with(SEQUENCE), NONE);
     }

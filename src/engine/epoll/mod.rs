@@ -223,6 +223,12 @@ impl Engine for EpollEngine {
         self.open(Entry::Bus(Bus { descriptor, token, interest: Interest::READABLE })).map(BusId)
     }
 
+    fn retarget_bus(&mut self, bus: BusId, token: Token) {
+        if let Some(bus) = self.bus(bus) {
+            bus.token = token;
+        }
+    }
+
     fn bus_descriptor(&self, bus: BusId) -> Option<BorrowedFd<'_>> {
         match self.entries.find(bus.0) {
             Some(Entry::Bus(bus)) => Some(bus.descriptor.as_fd()),

@@ -352,6 +352,12 @@ impl Engine for UringEngine {
         }
     }
 
+    fn retarget_bus(&mut self, bus: BusId, token: Token) {
+        if let Some(bus) = self.bus(bus.0) {
+            bus.token = token;
+        }
+    }
+
     fn bus_descriptor(&self, bus: BusId) -> Option<BorrowedFd<'_>> {
         self.buses.find(bus.0).filter(|bus| !bus.closing).map(|bus| bus.descriptor.as_fd())
     }

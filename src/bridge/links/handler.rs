@@ -1,0 +1,73 @@
+//! What the engine reports, handed to the link that it concerns.
+
+use std::io;
+
+use super::{Links, address};
+use crate::bridge::link::{Ending, Link, PacketContext};
+use crate::buffer::SendBuffer;
+use crate::engine::{Consumed, Handler, PacketInfo, Token};
+
+impl Links {
+    /// The link of a token, marked as one that something happened to, and the bus.
+    fn touched(&mut self, token: Token) -> Option<(&mut Link, usize)> {
+        let (index, bus) = address::resolve(token);
+        self.mark(index);
+        Some((self.table.get_mut(index)?.as_mut()?, bus))
+    }
+}
+
+impl Handler for Links {
+    fn bus_packet(&mut self, token: Token, packet: &[u8], info: PacketInfo) {
+        let now = self.now();
+        let (index, bus) = address::resolve(token);
+        self.mark(index);
+        let Some(Some(link)) = self.table.get_mut(index) else { return };
+        let received_at = info.received_at.unwrap_or(now.wall);
+        let is_stale = self.limits.max_age.is_some_and(|max_age| now.wall.since(received_at) > max_age);
+        let socket = &self.buses[bus];
+        let (kind, filter) = (socket.kind(), socket.filter());
+        let context = PacketContext { bus, kind, filter, info, received_at, is_stale, now };
+        let crossing = link.bus_packet(&context, packet);
+        if let (Some(image), Some(recorder), true) = (crossing, &self.recorder, self.recording == Some(index))
+        {
+            recorder.borrow_mut().record(received_at.as_nanos(), socket.name(), image);
+        }
+    }
+
+    fn bus_stopped(&mut self, token: Token, error: io::Error) {
+        let (_, bus) = address::resolve(token);
+        self.buses[bus].stopped(&error);
+        if let Some((link, bus)) = self.touched(token) {
+            link.buses[bus].stopped = Some(error);
+        }
+    }
+
+    fn bus_writable(&mut self, token: Token) {
+        if let Some((link, bus)) = self.touched(token) {
+            link.buses[bus].inbound.retry();
+        }
+    }
+
+    fn stream_bytes(&mut self, token: Token, bytes: &[u8]) -> Consumed {
+        let now = self.now();
+        match self.touched(token) {
+            Some((link, _)) => link.stream_bytes(bytes, now, |_| {}),
+            None => Consumed { bytes: bytes.len(), pause: true },
+        }
+    }
+
+    fn stream_ended(&mut self, token: Token, unconsumed: usize, error: Option<io::Error>) {
+        if let Some((link, _)) = self.touched(token) {
+            link.stream_ended(unconsumed, error);
+        }
+    }
+
+    fn stream_sent(&mut self, token: Token, buffer: SendBuffer, result: io::Result<()>) {
+        if let Some((link, _)) = self.touched(token) {
+            link.outbound.give_back(buffer, &link.session, result.is_ok());
+            if let Err(error) = result {
+                link.drain(Ending::Broken(error));
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! All connections of a bridge: what an engine reports goes to the link it concerns, and what a link then wants of the
+//! engine is done once a turn, so that everything that came in one turn goes out together.
+
+mod address;
+mod buses;
+mod handler;
+mod service;
+mod words;
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use super::bus_socket::BusSocket;
+use super::clock::Clock;
+use super::incidents::{self, LineLimit};
+use super::link::{Ended, Link, LinkLimits};
+use crate::engine::Engine;
+use crate::metrics::Counters;
+use crate::moment::{Moment, Now};
+use crate::record::Recorder;
+use crate::session::{Role, Session, SessionConfig};
+use crate::wire::v5::Goodbye;
+
+/// Links at the same time. Each has a stream, bus sockets, and at most about 1 MiB of buffers once it is busy. On
+/// SocketCAN with one bus the descriptors stay within a limit of 1,024; a hosted software bus takes one more a link, and
+/// where they run out, new links wait for a bus.
+pub const MAX_LINKS: usize = 480;
+
+/// Links without a connection that a server keeps for peers that may return.
+const MAX_PARKED: usize = 32;
+
+/// The table of links.
+pub struct Links {
+    table: Vec<Option<Link>>,
+    /// Links that something happened to.
+    dirty: Vec<usize>,
+    clock: Clock,
+    /// When this turn began to report, on both clocks; read once, by the first report.
+    turn_time: Option<Now>,
+    limits: LinkLimits,
+    buses: Vec<BusSocket>,
+    session: SessionConfig,
+    recorder: Option<Rc<RefCell<Recorder>>>,
+    /// The one link that records what comes from the buses. Every link's sockets see the same frames of a bus, those of
+    /// other links among them.
+    recording: Option<usize>,
+    /// A link came to want a socket.
+    bus_wanted: bool,
+    /// Lines about peers that do not speak the protocol.
+    refusals: LineLimit,
+    /// Counters of links that have ended.
+    past: Counters,
+}
+
+impl Links {
+    pub fn new(
+        clock: Clock,
+        buses: Vec<BusSocket>,
+        session: SessionConfig,
+        limits: LinkLimits,
+        recorder: Option<Rc<RefCell<Recorder>>>,
+    ) -> Self {
+        Self {
+            table: Vec::new(),
+            dirty: Vec::new(),
+            clock,
+            turn_time: None,
+            limits,
+            buses,
+            session,
+            recorder,
+            recording: None,
+            bus_wanted: false,
+            refusals: LineLimit::default(),
+            past: Counters::default(),
+        }
+    }
+
+    /// How many connections there are.
+    pub fn count(&self) -> usize {
+        self.table.iter().flatten().filter(|link| !link.is_parked()).count()
+    }
+
+    /// Counters of all links, past and present.
+    pub fn totals<E: Engine>(&mut self, engine: &E) -> Counters {
+        let mut totals = self.past;
+        for link in self.table.iter_mut().flatten() {
+            buses::note_drops(link, &self.buses, engine);
+            totals.add(&link.counters());
+        }
+        totals.unrecorded = self.recorder.as_ref().map_or(0, |recorder| recorder.borrow().unrecorded());
+        totals
+    }
+
+    /// Begins a link on a connected stream. `ended` is told when it is over.
+    ///
+    /// # Errors
+    /// The engine cannot take the stream.
+    pub fn open<E: Engine>(
+        &mut self,
+        engine: &mut E,
+        name: String,
+        stream: OwnedFd,
+        ended: oneshot::Sender<Ended>,
+    ) -> io::Result<()> {
+        let now = self.clock.now();
+        let parked = |link: &Option<Link>| link.as_ref().is_some_and(Link::is_parked);
+        // A client has one peer: what waits is for it. Who a server's peer is shows later.
+        let waiting = match self.session.role {
+            Role::Client => self.table.iter().position(parked),
+            Role::Server => None,
+        };
+        let vacant = || self.table.iter().position(Option::is_none).unwrap_or(self.table.len());
+        let index = waiting.unwrap_or_else(vacant);
+        let stream = engine.open_stream(address::stream(index), stream)?;
+        match (waiting, self.table.get_mut(index)) {
+            (Some(_), Some(Some(link))) => link.resume(self.session.clone(), stream, ended, now),
+            (_, slot) => {
+                let session = Session::new(self.session.clone(), None, now);
+                let link = Some(Link::new(name, session, stream, self.limits, ended));
+                match slot {
+                    Some(vacant) => *vacant = link,
+                    None => self.table.push(link),
+                }
+            }
+        }
+        self.tell_bus_states(index);
+        self.mark(index);
+        Ok(())
+    }
+
+    /// Begins the orderly end of all links.
+    pub fn close_all(&mut self) {
+        let now = self.clock.now();
+        for index in 0..self.table.len() {
+            if let Some(link) = &mut self.table[index] {
+                link.close(now, Goodbye::Stopping, None);
+                self.mark(index);
+            }
+        }
+    }
+
+    /// Ends all links that are left, in whatever order they are in.
+    pub fn abandon_all<E: Engine>(&mut self, engine: &mut E) {
+        (0..self.table.len()).for_each(|index| self.remove(engine, index));
+    }
+
+    /// The earliest deadline of all links.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.table.iter().flatten().filter_map(Link::deadline).min()
+    }
+
+    /// Says which links lost frames since the last call.
+    pub fn report_incidents<E: Engine>(&mut self, engine: &E) {
+        for link in self.table.iter_mut().flatten() {
+            buses::note_drops(link, &self.buses, engine);
+            let counters = link.counters();
+            let incidents = incidents::describe(&link.reported, &counters);
+            if !incidents.is_empty() {
+                warn!("{}: {incidents}", link.name);
+            }
+            link.reported = counters;
+        }
+        let unsaid = self.refusals.tick();
+        if unsaid > 0 {
+            warn!("{unsaid} more connections refused or left before a greeting");
+        }
+    }
+
+    fn mark(&mut self, index: usize) {
+        if let Some(Some(link)) = self.table.get_mut(index)
+            && !std::mem::replace(&mut link.dirty, true)
+        {
+            self.dirty.push(index);
+        }
+    }
+
+    fn now(&mut self) -> Now {
+        *self.turn_time.get_or_insert_with(|| self.clock.read())
+    }
+}

@@ -1,0 +1,218 @@
+//! What a link wants after a turn, done with the engine.
+
+use std::io;
+
+use tracing::{debug, info, warn};
+
+use super::{Links, MAX_PARKED, address, buses, words};
+use crate::bridge::bus_socket::BusSocket;
+use crate::bridge::clock::wall_time;
+use crate::bridge::link::{Ending, Link};
+use crate::bridge::link_bus::LinkBus;
+use crate::engine::Engine;
+use crate::frame::Frame;
+use crate::moment::{Moment, Now};
+use crate::record::Recorder;
+use crate::session::{Event, Role};
+use crate::wire::v5::Goodbye;
+
+impl Links {
+    /// Does what links want after a turn; of `all`, when a deadline has come. Returns whether [`Links::deadline`] may
+    /// have changed.
+    pub fn service<E: Engine>(&mut self, engine: &mut E, now: Now, all: bool) -> bool {
+        self.turn_time = None;
+        if all {
+            (0..self.table.len()).for_each(|index| self.mark(index));
+        }
+        let mut deadlines_moved = false;
+        while let Some(index) = self.dirty.pop() {
+            self.service_one(engine, index, now);
+            if let Some(link) = &mut self.table[index] {
+                let deadline = link.deadline();
+                deadlines_moved |= std::mem::replace(&mut link.known_deadline, deadline) != deadline;
+            }
+        }
+        deadlines_moved
+    }
+
+    fn service_one<E: Engine>(&mut self, engine: &mut E, index: usize, now: Now) {
+        let Some(link) = &mut self.table[index] else { return };
+        link.dirty = false;
+        link.tick(now.monotonic);
+        for bus in 0..link.buses.len() {
+            if let Some(error) = link.buses[bus].stopped.take() {
+                buses::settle_stopped(link, bus, &self.buses, engine, &error);
+            }
+        }
+        self.seek_past(engine, index, now.monotonic);
+        let Some(link) = &mut self.table[index] else { return };
+        let tried = link.has_tried_buses();
+        if link.may_send() && !link.session.is_open() {
+            link.outbound.open(&mut link.session, tried, now);
+        }
+        // One that was told that there is none waits its turn.
+        self.bus_wanted |= (0..link.buses.len()).any(|bus| link.wants_bus(bus) && !link.buses[bus].failed);
+        words::announce(link, self.session.role, &self.buses);
+        self.take_events(index, now.monotonic);
+        if let Err(error) = self.move_frames(engine, index, now)
+            && let Some(link) = &mut self.table[index]
+        {
+            link.drain(Ending::Broken(error));
+        }
+        if self.table[index].as_ref().is_some_and(|link| link.is_over(now.monotonic)) {
+            self.end(engine, index, now.monotonic);
+        }
+    }
+
+    /// What the peer has said beside frames.
+    fn take_events(&mut self, index: usize, now: Moment) {
+        let Some(link) = &mut self.table[index] else { return };
+        while let Some(event) = link.session.take_event() {
+            words::tell(link, &event, &self.buses);
+            if let Event::Goodbye(_) = event {
+                link.peer_left = true;
+                link.close(now, Goodbye::Stopping, Some(Ending::ClosedByPeer));
+            }
+        }
+    }
+
+    /// Both directions of a link, as far as they go now.
+    fn move_frames<E: Engine>(&mut self, engine: &mut E, index: usize, now: Now) -> io::Result<()> {
+        let Some(link) = &mut self.table[index] else { return Ok(()) };
+        let records = self.recording == Some(index);
+        let recorder = self.recorder.as_ref();
+        for (number, LinkBus { id, inbound, .. }) in link.buses.iter_mut().enumerate() {
+            let socket = &self.buses[number];
+            inbound.flush(engine, *id, now.monotonic, |frames, _| {
+                if let Some(recorder) = recorder {
+                    record_written(&mut recorder.borrow_mut(), socket, frames, records);
+                }
+            })?;
+            link.session.note_disposal(number, inbound.disposal());
+        }
+        let Some(stream) = link.stream else { return Ok(()) };
+        if std::mem::take(&mut link.paused) {
+            engine.resume_stream(stream);
+        }
+        if link.may_send() {
+            link.outbound.flush(engine, stream, &mut link.session, now, |_| {})?;
+        }
+        if link.wants_finish() {
+            engine.finish_stream(stream)?;
+        }
+        Ok(())
+    }
+
+    /// A server learns from HELLO who its peer is: if there is a link with it already, this one goes on where that ends.
+    fn seek_past<E: Engine>(&mut self, engine: &mut E, index: usize, now: Moment) {
+        let Some(link) = &mut self.table[index] else { return };
+        let Some(instance) = link.session.peer_instance() else { return };
+        if self.session.role == Role::Client || std::mem::replace(&mut link.sought_past, true) {
+            return;
+        }
+        let is_same = |link: &Link| link.sought_past && link.session.peer_instance() == Some(instance);
+        let mut others = (0..self.table.len()).filter(|&other| other != index);
+        let found = others.find(|&other| self.table[other].as_ref().is_some_and(is_same));
+        let Some(past) = found.and_then(|other| Some((other, self.table[other].as_mut()?))) else { return };
+        let (other, past) = past;
+        let Some(books) = past.session.books().cloned() else { return };
+        let empty = (0..past.buses.len()).map(|_| LinkBus::new(self.limits.max_age)).collect();
+        let inherited = std::mem::replace(&mut past.buses, empty);
+        for (bus, id) in inherited.iter().enumerate().filter_map(|(bus, part)| Some((bus, part.id?))) {
+            engine.retarget_bus(id, address::bus(index, bus));
+        }
+        if past.is_parked() {
+            self.remove_quietly(engine, other);
+        } else {
+            info!("{}: its client has connected anew; this connection is closed", past.name);
+            past.close(now, Goodbye::Replaced, None);
+            self.mark(other);
+        }
+        if self.recording == Some(other) {
+            self.recording = Some(index);
+        }
+        if let Some(link) = &mut self.table[index] {
+            link.succeed(inherited, books);
+        }
+    }
+
+    /// A link has nothing more to wait for: it ends, or waits for its peer to return.
+    fn end<E: Engine>(&mut self, engine: &mut E, index: usize, now: Moment) {
+        let Some(link) = &mut self.table[index] else { return };
+        if link.is_parked() {
+            return self.remove_quietly(engine, index);
+        }
+        let is_client = self.session.role == Role::Client;
+        let returns = link.may_return() && (is_client || !link.peer_left);
+        let parked = self.table.iter().flatten().filter(|link| link.is_parked()).count();
+        let Some(link) = self.table[index].as_mut().filter(|_| returns && parked < MAX_PARKED) else {
+            return self.remove(engine, index);
+        };
+        close_stream(link, engine);
+        let counters = link.counters();
+        let reason = link.park(now, is_client);
+        words::parted(link, self.session.role, &reason, &counters);
+        self.mark(index);
+    }
+
+    /// Ends a link, and says so.
+    pub(super) fn remove<E: Engine>(&mut self, engine: &mut E, index: usize) {
+        let Some(link) = &self.table[index] else { return };
+        if link.is_parked() {
+            return self.remove_quietly(engine, index);
+        }
+        let (name, was_announced) = (link.name.clone(), link.announced);
+        let Some((counters, reason)) = self.take_out(engine, index) else { return };
+        let is_fault = counters.faults > 0;
+        match self.session.role {
+            Role::Server if was_announced && is_fault => warn!("{name} disconnected, {reason}: {counters}"),
+            Role::Server if was_announced => info!("{name} disconnected, {reason}: {counters}"),
+            Role::Server if !self.refusals.allows() => {}
+            Role::Server if is_fault => warn!("{name} refused: {reason}"),
+            Role::Server => info!("{name} left before a greeting: {reason}"),
+            // The client's own loop says what comes next.
+            Role::Client => debug!("link to {name} ended, {reason}: {counters}"),
+        }
+    }
+
+    /// Ends a link whose connection ended before, which was said then.
+    fn remove_quietly<E: Engine>(&mut self, engine: &mut E, index: usize) {
+        self.take_out(engine, index);
+    }
+
+    fn take_out<E: Engine>(
+        &mut self,
+        engine: &mut E,
+        index: usize,
+    ) -> Option<(crate::metrics::Counters, String)> {
+        let mut link = self.table[index].take()?;
+        for bus in 0..link.buses.len() {
+            buses::close(&mut link, bus, &self.buses, engine);
+        }
+        close_stream(&mut link, engine);
+        if self.recording == Some(index) {
+            let has_bus = |link: &Link| link.buses.iter().any(|bus| bus.id.is_some());
+            self.recording = self.table.iter().position(|link| link.as_ref().is_some_and(has_bus));
+        }
+        let (counters, reason) = link.end();
+        self.past.add(&counters);
+        Some((counters, reason))
+    }
+}
+
+fn close_stream<E: Engine>(link: &mut Link, engine: &mut E) {
+    if let Some(bytes) = link.stream.take().and_then(|stream| engine.close_stream(stream)) {
+        link.outbound.note_partly_sent(bytes, &link.session);
+    }
+}
+
+/// Records what a link wrote to a bus. A link that does not record what comes from the bus leaves its frames to the
+/// one that does, which sees them there, unless a filter hides them from it.
+fn record_written(recorder: &mut Recorder, bus: &BusSocket, frames: &[Frame], records: bool) {
+    let now = wall_time().as_nanos();
+    for frame in frames {
+        if records || !bus.filter().passes(frame.image()) {
+            recorder.record(now, bus.name(), frame.image());
+        }
+    }
+}

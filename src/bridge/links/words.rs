@@ -1,0 +1,91 @@
+//! What is said of links.
+
+use tracing::{debug, info, warn};
+
+use crate::bridge::bus_socket::BusSocket;
+use crate::bridge::link::Link;
+use crate::metrics::Counters;
+use crate::session::{Event, Role};
+use crate::wire::v5::{Losses, Presence};
+
+/// Says once that a link is open. Its bus sockets are by then: who reads the line can send a frame.
+pub fn announce(link: &mut Link, role: Role, buses: &[BusSocket]) {
+    // A peer whose first bytes are nonsense was never connected.
+    if link.announced || link.is_faulty() || link.is_parked() || !link.has_tried_buses() {
+        return;
+    }
+    let Some(agreement) = link.session.agreement().filter(|_| link.session.is_open()) else { return };
+    link.announced = true;
+    match role {
+        Role::Server => info!("{} connected: {agreement}", link.name),
+        Role::Client => info!("connected to {}: {agreement}", link.name),
+    }
+    for (_, bus) in (0..).zip(buses).filter(|&(number, _)| !link.session.carries(number)) {
+        warn!("{}: nothing crosses from or to {}, which belongs to none of its buses", link.name, bus.name());
+    }
+}
+
+/// Says what a session has told.
+pub fn tell(link: &Link, event: &Event, buses: &[BusSocket]) {
+    let peer = &link.name;
+    match *event {
+        Event::PeerBus { bus, name, state, is_first: true } => {
+            info!("{peer}: our {} is joined to its {name}, which is {state}", buses[bus].name());
+        }
+        Event::PeerBus { name, state, .. } if state.presence == Presence::Up => {
+            info!("{peer}: its {name} is {state}");
+        }
+        Event::PeerBus { name, state, .. } => warn!("{peer}: its {name} is {state}"),
+        Event::Resumed { bus, missing: 0, .. } => {
+            info!("{peer}: no frame for {} was lost before the connection was back", buses[bus].name());
+        }
+        Event::Resumed { bus, missing, losses, in_transit } => warn!(
+            "{peer}: {missing} frames for {} were lost before the connection was back: {}",
+            buses[bus].name(),
+            by_cause(&losses, in_transit)
+        ),
+        Event::LostInTransit { bus, frames } => warn!(
+            "{peer}: {frames} frames from {} were under way when the connection broke, and are lost",
+            buses[bus].name()
+        ),
+        Event::Anew => warn!(
+            "{peer}: it was started anew, or has forgotten us: what was lost of its frames meanwhile is not known"
+        ),
+        Event::Goodbye(_) => debug!("{peer}: it says goodbye"),
+    }
+}
+
+/// Says that a connection has ended whose peer may return.
+pub fn parted(link: &Link, role: Role, reason: &str, counters: &Counters) {
+    match role {
+        Role::Server => info!("{} disconnected, {reason}: {counters}", link.name),
+        // The client's own loop says what comes next.
+        Role::Client => debug!("link to {} ended, {reason}: {counters}", link.name),
+    }
+}
+
+fn by_cause(losses: &Losses, in_transit: u64) -> String {
+    let causes = [
+        (losses.outage, "while there was none"),
+        (in_transit, "under way when it broke"),
+        (losses.kernel, "in its kernel's receive queue"),
+        (losses.stale, "waited too long"),
+        (losses.slow_peer, "taken too slowly by us"),
+    ];
+    let named = causes.into_iter().filter(|(count, _)| *count > 0);
+    named.map(|(count, cause)| format!("{count} {cause}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_named_as_far_as_there_are_any() {
+        let losses = Losses { kernel: 0, stale: 3, slow_peer: 0, outage: 40 };
+        assert_eq!(
+            by_cause(&losses, 7),
+            "40 while there was none, 7 under way when it broke, 3 waited too long"
+        );
+    }
+}

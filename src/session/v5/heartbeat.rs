@@ -1,0 +1,140 @@
+//! When to send PING, and when a peer is dead.
+
+use std::time::Duration;
+
+use crate::moment::Moment;
+
+/// Heartbeat intervals of silence after which a peer counts as dead.
+const DEAD_AFTER: u32 = 3;
+
+/// The first PINGs of a connection come faster, so that the clocks are compared within half a second.
+const EARLY_PINGS: u32 = 8;
+const EARLY_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A side without heartbeats never asks, and takes nobody for dead.
+#[derive(Clone, Copy, Debug)]
+pub struct Heartbeat {
+    interval: Duration,
+    last_heard: Moment,
+    /// When this side last did anything.
+    last_awake: Moment,
+    next_ping: Moment,
+    pings: u32,
+}
+
+impl Heartbeat {
+    /// The first PING is due at once; an interval of zero is none.
+    pub fn new(interval: Duration, now: Moment) -> Self {
+        Self { interval, last_heard: now, last_awake: now, next_ping: now, pings: 0 }
+    }
+
+    /// Something has come from the peer.
+    pub fn heard(&mut self, now: Moment) {
+        self.last_heard = now;
+        self.last_awake = now;
+    }
+
+    /// Whether the peer is dead. Time in which this side did not run itself (it was stopped, the host was asleep) says
+    /// nothing about the peer.
+    pub fn is_dead(&mut self, now: Moment) -> bool {
+        let idle = now.since(self.last_awake);
+        self.last_awake = now;
+        if self.interval.is_zero() {
+            return false;
+        }
+        // A side that runs is woken for every PING.
+        if idle > self.interval + self.interval / 2 {
+            self.last_heard = self.last_heard.after(idle);
+        }
+        self.last_heard.after(self.interval * DEAD_AFTER) <= now
+    }
+
+    /// Whether a PING is to be sent now. The next one is due an interval after it.
+    pub fn take_ping(&mut self, now: Moment) -> bool {
+        if self.interval.is_zero() || now < self.next_ping {
+            return false;
+        }
+        self.pings += u32::from(self.pings < EARLY_PINGS);
+        let is_early = self.pings < EARLY_PINGS;
+        let wait = if is_early { self.interval.min(EARLY_INTERVAL) } else { self.interval };
+        self.next_ping = now.after(wait);
+        true
+    }
+
+    /// When to look again.
+    pub fn deadline(&self) -> Option<Moment> {
+        let dead_at = self.last_heard.after(self.interval * DEAD_AFTER);
+        (!self.interval.is_zero()).then(|| self.next_ping.min(dead_at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(milliseconds: u64) -> Moment {
+        Moment::from_nanos(milliseconds * 1_000_000)
+    }
+
+    /// Lives through a stretch of time as a side that is woken at its deadlines; when the peer was found dead.
+    fn live(heartbeat: &mut Heartbeat, until: Moment) -> Option<Moment> {
+        loop {
+            let now = heartbeat.deadline()?;
+            if now > until {
+                return None;
+            }
+            if heartbeat.is_dead(now) {
+                return Some(now);
+            }
+            heartbeat.take_ping(now);
+        }
+    }
+
+    #[test]
+    fn a_silent_peer_is_dead_after_three_intervals() {
+        let mut heartbeat = Heartbeat::new(SECOND, at(0));
+        heartbeat.heard(at(500));
+        assert_eq!(live(&mut heartbeat, at(10_000)), Some(at(3_500)));
+    }
+
+    #[test]
+    fn a_sign_of_life_is_enough() {
+        let mut heartbeat = Heartbeat::new(SECOND, at(0));
+        for second in 1..100 {
+            assert_eq!(live(&mut heartbeat, at(second * 2_500)), None);
+            heartbeat.heard(at(second * 2_500));
+        }
+    }
+
+    #[test]
+    fn a_side_that_was_stopped_itself_gives_the_peer_its_time() {
+        let mut heartbeat = Heartbeat::new(SECOND, at(0));
+        assert_eq!(live(&mut heartbeat, at(2_000)), None);
+        // Stopped for an hour.
+        assert!(!heartbeat.is_dead(at(3_600_000)));
+        assert_eq!(live(&mut heartbeat, at(4_000_000)), Some(at(3_601_000)));
+    }
+
+    #[test]
+    fn pings_come_fast_at_first() {
+        let mut heartbeat = Heartbeat::new(SECOND, at(0));
+        let times: Vec<Moment> = (0..10)
+            .map(|_| {
+                let now = heartbeat.deadline().unwrap();
+                heartbeat.heard(now);
+                assert!(heartbeat.take_ping(now) && !heartbeat.take_ping(now));
+                now
+            })
+            .collect();
+        assert_eq!(times, [0, 50, 100, 150, 200, 250, 300, 350, 1_350, 2_350].map(at));
+    }
+
+    #[test]
+    fn without_an_interval_nobody_asks_and_nobody_dies() {
+        let mut heartbeat = Heartbeat::new(Duration::ZERO, at(0));
+        assert_eq!(heartbeat.deadline(), None);
+        assert!(!heartbeat.is_dead(at(1_000_000)) && !heartbeat.take_ping(at(1_000_000)));
+    }
+}

@@ -1,0 +1,464 @@
+//! Version 5 after the greeting: records both ways, and the books over them.
+//!
+//! What is to be said beside frames is noted as due, and written when a buffer is about to be sent, behind its frames:
+//! so that it is as new as can be, and nothing of it is lost with frames that are discarded before.
+
+mod books;
+mod heartbeat;
+mod matching;
+mod speech;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+pub use books::Books;
+
+use self::books::News;
+use self::heartbeat::Heartbeat;
+use self::matching::Matching;
+use self::speech::Due;
+use super::clock_offset::{ClockOffset, Estimate};
+use super::{
+    Cause, Disposal, Event, Fault, FrameQueue, Identity, Outcome, Progress, ReceivedFrame, Role,
+    SessionCounters,
+};
+use crate::buffer::SendBuffer;
+use crate::frame::Image;
+use crate::moment::{Moment, Now, WallTime};
+use crate::wire::v5::{
+    BusState, Entry, EntrySize, Goodbye, HEADER_BYTES, Header, Hello, Losses, MAX_BUSES, MAX_CONTROL_BYTES,
+    Pong, Receipt, RecordKind, RecordWriter, discard_front, read_ping,
+};
+
+/// How long the peer's HELLO may take. A server opens its buses before, and joining a software bus has its own time-outs.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The least time between two LOSS records of a bus that loses frames all the time.
+const LOSS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Events that may wait to be taken; the oldest go first. A connection's start makes two a bus and a few more.
+const EVENTS: usize = 64;
+
+/// How far the opening of a connection is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// The peer's HELLO has not come.
+    AwaitHello { until: Moment },
+    /// It has, and our buses are being opened.
+    AwaitBuses,
+    /// Our HELLO, LOSS and RECEIPT are written: frames may go.
+    Started,
+}
+
+/// Frames of a record that are still to come.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    size: EntrySize,
+    bus: usize,
+    left: u16,
+    number: u64,
+}
+
+/// One end of a version 5 connection.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    role: Role,
+    identity: Identity,
+    stage: Stage,
+    books: Books,
+    peer: Option<Hello>,
+    matching: Matching,
+    writer: RecordWriter,
+    reading: Option<Reading>,
+    /// Buses whose first LOSS, and first RECEIPT, of this connection has come.
+    loss_seen: [bool; MAX_BUSES],
+    receipt_seen: [bool; MAX_BUSES],
+    clock: ClockOffset,
+    heartbeat: Heartbeat,
+    due: Due,
+    states: [BusState; MAX_BUSES],
+    peer_states: [Option<BusState>; MAX_BUSES],
+    disposals: [Disposal; MAX_BUSES],
+    counters: SessionCounters,
+    events: VecDeque<Event>,
+    round_trips: VecDeque<Duration>,
+    goodbye: Option<Goodbye>,
+    /// Whether both sides remember each other from an earlier connection.
+    remembered: bool,
+}
+
+impl Conversation {
+    /// Begins where the greeting ends. A client brings its books; a server adopts some when it knows the client.
+    pub fn new(role: Role, identity: Identity, books: Books, now: Moment) -> Self {
+        let heartbeat = Heartbeat::new(identity.heartbeat, now);
+        Self {
+            role,
+            identity,
+            stage: Stage::AwaitHello { until: now.after(HELLO_TIMEOUT) },
+            books,
+            peer: None,
+            matching: Matching::default(),
+            writer: RecordWriter::default(),
+            reading: None,
+            loss_seen: [false; MAX_BUSES],
+            receipt_seen: [false; MAX_BUSES],
+            clock: ClockOffset::new(),
+            heartbeat,
+            due: Due { hello: role == Role::Client, ..Due::default() },
+            states: [BusState::default(); MAX_BUSES],
+            peer_states: [None; MAX_BUSES],
+            disposals: [Disposal::default(); MAX_BUSES],
+            counters: SessionCounters::default(),
+            events: VecDeque::with_capacity(EVENTS),
+            round_trips: VecDeque::with_capacity(EVENTS),
+            goodbye: None,
+            remembered: false,
+        }
+    }
+
+    /// The peer's process, once its HELLO has come.
+    pub fn peer_instance(&self) -> Option<u64> {
+        self.peer.map(|hello| hello.instance)
+    }
+
+    /// Takes over the books of an earlier connection with the same peer. Before the buses are opened.
+    pub fn adopt(&mut self, books: Books) {
+        debug_assert_eq!(self.stage, Stage::AwaitBuses, "books are adopted when the peer is known");
+        self.books = books;
+    }
+
+    pub fn books(&self) -> &Books {
+        &self.books
+    }
+
+    /// The books, for the next connection.
+    pub fn into_books(self) -> Books {
+        self.books
+    }
+
+    /// Whether frames of one of our buses cross, or will once it is open.
+    pub fn carries(&self, bus: usize) -> bool {
+        self.peer.is_some() && self.matching.peers(bus).is_some()
+    }
+
+    /// Whether frames may cross.
+    pub fn is_open(&self) -> bool {
+        self.stage == Stage::Started
+    }
+
+    pub fn counters(&self) -> SessionCounters {
+        self.counters
+    }
+
+    pub fn take_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    pub fn take_round_trip(&mut self) -> Option<Duration> {
+        self.round_trips.pop_front()
+    }
+
+    /// What is known of the peer's clock.
+    pub fn clock(&self, now: Moment) -> Option<Estimate> {
+        self.clock.estimate(now)
+    }
+
+    /// How one of our buses is; told if it is news.
+    pub fn note_bus_state(&mut self, bus: usize, state: BusState) {
+        if std::mem::replace(&mut self.states[bus], state) != state && self.carries(bus) {
+            self.due.states |= 1 << bus;
+        }
+    }
+
+    /// What became of the frames that the peer sent, in all.
+    pub fn note_disposal(&mut self, bus: usize, disposal: Disposal) {
+        self.disposals[bus] = disposal;
+    }
+
+    /// Ends in order: what is due, then GOODBYE, go out with the next buffer.
+    pub fn say_goodbye(&mut self, reason: Goodbye) {
+        if self.goodbye.is_none() {
+            self.goodbye = Some(reason);
+            self.due.goodbye = true;
+        }
+    }
+
+    pub fn send(
+        &mut self,
+        bus: usize,
+        image: Image<'_>,
+        received_at: WallTime,
+        out: &mut SendBuffer,
+    ) -> Outcome {
+        if !self.is_open() || !self.carries(bus) {
+            self.skip(bus, Cause::Outage, 1);
+            return Outcome::NotOpen;
+        }
+        let number = self.books.outgoing(bus).next;
+        if !self.writer.write(out, MAX_CONTROL_BYTES, bus as u8, number, received_at, image) {
+            self.skip(bus, Cause::SlowPeer, 1);
+            return Outcome::Full;
+        }
+        self.books.outgoing_mut(bus).next += 1;
+        self.counters.encoded += 1;
+        Outcome::Queued
+    }
+
+    /// Frames are dropped before they were encoded.
+    pub fn skip(&mut self, bus: usize, cause: Cause, count: u64) {
+        self.books.outgoing_mut(bus).drop_frames(cause, count);
+        self.due.losses |= 1 << bus;
+    }
+
+    /// Drops the first `count` frames that a buffer holds.
+    pub fn discard_front(&mut self, out: &mut SendBuffer, count: u64, cause: Cause) {
+        let (books, due) = (&mut self.books, &mut self.due);
+        discard_front(out, count, |bus, frames| {
+            books.outgoing_mut(usize::from(bus)).drop_numbered(cause, frames);
+            due.losses |= 1 << bus;
+        });
+        self.writer.close();
+    }
+
+    pub fn receive(
+        &mut self,
+        bytes: &[u8],
+        now: Now,
+        queue: &mut impl FrameQueue,
+    ) -> Result<Progress, Fault> {
+        self.heartbeat.heard(now.monotonic);
+        let clock = self.clock.estimate(now.monotonic);
+        let mut consumed = 0;
+        loop {
+            let rest = &bytes[consumed..];
+            if let Some(reading) = &mut self.reading {
+                let Some(entry) = rest.get(..reading.size.bytes()) else { break };
+                if !queue.has_room(reading.bus) {
+                    return Ok(Progress { consumed, blocked: true });
+                }
+                let entry = Entry::parse(entry).map_err(Fault::Record)?;
+                consumed += reading.size.bytes();
+                let (bus, number) = (reading.bus, reading.number);
+                reading.number = number.saturating_add(1);
+                reading.left -= 1;
+                if reading.left == 0 {
+                    self.reading = None;
+                }
+                self.take_frame(bus, number, entry, now.wall, clock, queue);
+                continue;
+            }
+            let Some(header) = Header::parse(rest).map_err(Fault::Record)? else { break };
+            if matches!(header.kind, RecordKind::Frames | RecordKind::FdFrames) {
+                self.begin_frames(header)?;
+                consumed += HEADER_BYTES;
+                continue;
+            }
+            let Some(body) = rest[HEADER_BYTES..].get(..header.body_bytes as usize) else { break };
+            self.take_control(header, body, now)?;
+            consumed += HEADER_BYTES + body.len();
+        }
+        Ok(Progress { consumed, blocked: false })
+    }
+
+    pub fn deadline(&self) -> Option<Moment> {
+        let hello = match self.stage {
+            Stage::AwaitHello { until } => Some(until),
+            Stage::AwaitBuses | Stage::Started => None,
+        };
+        let heartbeat = if self.is_open() { self.heartbeat.deadline() } else { None };
+        let waits = self.is_open() && self.due.losses != 0 && !self.due.losses_ripe;
+        let losses = waits.then_some(self.due.next_loss);
+        [hello, heartbeat, losses].into_iter().flatten().min()
+    }
+
+    pub fn tick(&mut self, now: Moment) -> Result<(), Fault> {
+        match self.stage {
+            Stage::AwaitHello { until } if until <= now => Err(Fault::NoHello),
+            Stage::Started if self.heartbeat.is_dead(now) => Err(Fault::Dead),
+            Stage::Started => {
+                self.ripen(now);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn take_frame(
+        &mut self,
+        bus: usize,
+        number: u64,
+        entry: Entry<'_>,
+        wall: WallTime,
+        clock: Option<Estimate>,
+        queue: &mut impl FrameQueue,
+    ) {
+        let incoming = self.books.incoming_mut(bus);
+        // `begin_frames` has seen to it that there is one.
+        let expected = incoming.expected.unwrap_or(number);
+        if number < expected {
+            self.counters.sequence.duplicates += 1;
+            return;
+        }
+        incoming.arrive(1, number.saturating_add(1));
+        if entry.is_error() {
+            incoming.error_frames += 1;
+            self.counters.peer_error_frames += 1;
+            return;
+        }
+        let (age, one_way) = match clock {
+            Some(clock) => {
+                let elapsed = i128::from(wall.as_nanos()) - i128::from(entry.time().as_nanos())
+                    + i128::from(clock.ahead_ns);
+                let certain = elapsed - i128::from(clock.uncertainty_ns);
+                let duration = |nanoseconds: i128| {
+                    Duration::from_nanos(u64::try_from(nanoseconds.max(0)).unwrap_or(u64::MAX))
+                };
+                (duration(certain), Some(duration(elapsed)))
+            }
+            None => (Duration::ZERO, None),
+        };
+        queue.push(bus, ReceivedFrame { frame: entry.to_frame(), age, one_way });
+    }
+
+    /// The header of a frame record: which bus, and whether numbers are missing before it.
+    fn begin_frames(&mut self, header: Header) -> Result<(), Fault> {
+        let bus = self.our_bus(header)?;
+        if !self.loss_seen[bus] {
+            return Err(Fault::TooEarly { kind: header.kind });
+        }
+        let expected = self.books.incoming(bus).expected.unwrap_or(header.number);
+        if header.number > expected {
+            self.counters.sequence.gaps += 1;
+            self.counters.sequence.missing += header.number - expected;
+        }
+        let size = EntrySize::of(header.kind);
+        self.reading = Some(Reading { size, bus, left: header.count, number: header.number });
+        Ok(())
+    }
+
+    fn take_control(&mut self, header: Header, body: &[u8], now: Now) -> Result<(), Fault> {
+        let is_greeted = match self.role {
+            Role::Client => self.peer.is_some(),
+            // A client has nothing to say before it has read our HELLO.
+            Role::Server => self.is_open(),
+        };
+        if !is_greeted && !matches!(header.kind, RecordKind::Hello | RecordKind::Optional) {
+            return Err(Fault::TooEarly { kind: header.kind });
+        }
+        match header.kind {
+            RecordKind::Hello => self.take_hello(Hello::read(body).map_err(Fault::Record)?)?,
+            RecordKind::Ping => self.due.pong = Some((read_ping(body), now.wall)),
+            RecordKind::Pong => self.take_pong(Pong::read(body), now),
+            RecordKind::Loss => self.take_loss(header, Losses::read(body))?,
+            RecordKind::BusState => self.take_bus_state(header, BusState::read(body))?,
+            RecordKind::Receipt => self.take_receipt(header, Receipt::read(body))?,
+            RecordKind::Goodbye => self.note(Event::Goodbye(Goodbye::read(body))),
+            RecordKind::Optional | RecordKind::Frames | RecordKind::FdFrames => {}
+        }
+        Ok(())
+    }
+
+    fn take_hello(&mut self, hello: Hello) -> Result<(), Fault> {
+        if self.peer.is_some() {
+            return Err(Fault::TooEarly { kind: RecordKind::Hello });
+        }
+        if hello.instance == self.identity.instance {
+            return Err(Fault::Ourselves);
+        }
+        self.matching = Matching::of(&self.identity.buses, hello.buses());
+        if self.matching.is_empty() {
+            return Err(Fault::NoCommonBus);
+        }
+        self.peer = Some(hello);
+        self.stage = Stage::AwaitBuses;
+        // A server may have books of this client elsewhere, and begins with those.
+        if self.role == Role::Client {
+            self.begin_books(&hello);
+        }
+        Ok(())
+    }
+
+    fn take_pong(&mut self, pong: Pong, now: Now) {
+        let Pong { ping_sent_at, ping_received_at, sent_at } = pong;
+        let round_trip = self.clock.sample(now.monotonic, ping_sent_at, ping_received_at, sent_at, now.wall);
+        if let Some(round_trip) = round_trip
+            && self.round_trips.len() < EVENTS
+        {
+            self.round_trips.push_back(round_trip);
+        }
+    }
+
+    fn take_loss(&mut self, header: Header, losses: Losses) -> Result<(), Fault> {
+        let bus = self.our_bus(header)?;
+        let is_first = !std::mem::replace(&mut self.loss_seen[bus], true);
+        let incoming = self.books.incoming_mut(bus);
+        let is_anew = is_first && incoming.expected.is_none();
+        let news = if is_first {
+            incoming.begin(header.number, losses)
+        } else {
+            incoming.note(header.number, losses)
+        };
+        let News { missing, losses, in_transit } = news;
+        self.counters.sequence.missing += missing;
+        self.counters.sequence.gaps += u64::from(missing > 0);
+        let counted = &mut self.counters.peer_losses;
+        counted.kernel = counted.kernel.saturating_add(losses.kernel);
+        counted.stale = counted.stale.saturating_add(losses.stale);
+        counted.slow_peer = counted.slow_peer.saturating_add(losses.slow_peer);
+        counted.outage = counted.outage.saturating_add(losses.outage);
+        self.counters.peer_in_transit += in_transit;
+        if is_first && !is_anew {
+            self.note(Event::Resumed { bus, missing, losses, in_transit });
+        }
+        Ok(())
+    }
+
+    fn take_receipt(&mut self, header: Header, receipt: Receipt) -> Result<(), Fault> {
+        let bus = self.our_bus(header)?;
+        if !std::mem::replace(&mut self.receipt_seen[bus], true) {
+            // The client's first one may be about another process; then both count from here.
+            let arrived = if self.remembered { receipt.arrived } else { 0 };
+            let lost = self.books.outgoing_mut(bus).settle(arrived);
+            self.counters.in_transit += lost;
+            if lost > 0 {
+                self.note(Event::LostInTransit { bus, frames: lost });
+            }
+        }
+        Ok(())
+    }
+
+    fn take_bus_state(&mut self, header: Header, state: BusState) -> Result<(), Fault> {
+        let bus = self.our_bus(header)?;
+        let before = self.peer_states[bus].replace(state);
+        if before != Some(state)
+            && let Some(peer) = self.peer
+        {
+            let name = peer.buses[usize::from(header.bus)].interface;
+            self.note(Event::PeerBus { bus, name, state, is_first: before.is_none() });
+        }
+        Ok(())
+    }
+
+    /// Our number for the bus that a record is about.
+    fn our_bus(&self, header: Header) -> Result<usize, Fault> {
+        self.matching.ours(header.bus).ok_or(Fault::UnknownBus { bus: header.bus })
+    }
+
+    /// Both HELLOs are known: the books go on, or begin anew.
+    fn begin_books(&mut self, peer: &Hello) {
+        let before = self.books.peer_instance();
+        self.remembered = peer.receipts_for == self.identity.instance && before == peer.instance;
+        let disposals = &self.disposals;
+        self.books.begin(peer.instance, self.remembered, |bus| disposals[bus]);
+        if before != 0 && !self.remembered {
+            self.note(Event::Anew);
+        }
+    }
+
+    fn note(&mut self, event: Event) {
+        if self.events.len() == EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+}

@@ -1,0 +1,229 @@
+//! Frame records: entries of a time and a kernel image, written one by one into a buffer, and read the same way.
+//!
+//! ```text
+//!  0                  8        12    13      14   15    16
+//! +------------------+--------+-----+-------+----+-----+---------------------+
+//! | time, ns         | id word| len | flags | 0  | raw | payload, 8 or 64    |
+//! +------------------+--------+-----+-------+----+-----+---------------------+
+//! ```
+
+use super::{HEADER_BYTES, Header, MAX_BODY_BYTES, Malformed, RecordKind, word};
+use crate::buffer::SendBuffer;
+use crate::frame::{
+    CLASSIC_BYTES, ERROR_FLAG, EXTENDED_FLAG, FD_BYTES, Frame, Image, Kind, REMOTE_FLAG, STANDARD_MAX,
+};
+use crate::moment::WallTime;
+
+const TIME_BYTES: usize = 8;
+const LENGTH: usize = TIME_BYTES + 4;
+
+/// The size of the entries of a frame record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EntrySize {
+    /// Classic, remote and error frames.
+    Classic,
+    /// CAN FD frames.
+    Fd,
+}
+
+impl EntrySize {
+    /// Of the records of a kind; classic for those that hold no frames.
+    pub fn of(kind: RecordKind) -> Self {
+        if kind == RecordKind::FdFrames { Self::Fd } else { Self::Classic }
+    }
+
+    /// Bytes of an entry.
+    pub const fn bytes(self) -> usize {
+        TIME_BYTES
+            + match self {
+                Self::Classic => CLASSIC_BYTES,
+                Self::Fd => FD_BYTES,
+            }
+    }
+
+    /// Entries that a record holds at most.
+    const fn limit(self) -> u16 {
+        // Below 2^16 by the assertion.
+        (MAX_BODY_BYTES / self.bytes()) as u16
+    }
+
+    fn record_kind(self) -> RecordKind {
+        match self {
+            Self::Classic => RecordKind::Frames,
+            Self::Fd => RecordKind::FdFrames,
+        }
+    }
+}
+
+const _: () = assert!(MAX_BODY_BYTES / EntrySize::Classic.bytes() <= u16::MAX as usize);
+
+/// An entry of a frame record, checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// Reads an entry, all of whose bytes are given.
+    ///
+    /// # Errors
+    /// It is no image that a kernel would take.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let entry = Self { bytes };
+        let (id_word, length) = (entry.id_word(), bytes[LENGTH]);
+        let is_fd = bytes.len() == EntrySize::Fd.bytes();
+        let room = if is_fd { 64 } else { 8 };
+        let out_of_range =
+            id_word & (EXTENDED_FLAG | ERROR_FLAG) == 0 && id_word & !REMOTE_FLAG > STANDARD_MAX;
+        let not_fd = is_fd && id_word & (REMOTE_FLAG | ERROR_FLAG) != 0;
+        if length > room || out_of_range || not_fd {
+            return Err(Malformed::Image { id_word, length });
+        }
+        Ok(entry)
+    }
+
+    /// When the sender's kernel received the frame, by the sender's clock.
+    pub fn time(self) -> WallTime {
+        WallTime::from_nanos(word(self.bytes, 0))
+    }
+
+    /// The frame as this host's kernel takes it.
+    pub fn to_frame(self) -> Frame {
+        Frame::from_little_endian(&self.bytes[TIME_BYTES..])
+    }
+
+    /// Whether it is an error frame: what a controller saw, and no frame of a bus.
+    pub fn is_error(self) -> bool {
+        self.id_word() & ERROR_FLAG != 0
+    }
+
+    fn id_word(self) -> u32 {
+        let at = &self.bytes[TIME_BYTES..TIME_BYTES + 4];
+        u32::from_le_bytes(at.try_into().expect("four bytes"))
+    }
+}
+
+/// A record that the next frame may still go into.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    /// Where its header is, and where it ends, in the buffer.
+    start: usize,
+    end: usize,
+    header: Header,
+}
+
+/// Writes frames into a buffer: into the record that was written last, as long as bus, size and number go on.
+#[derive(Clone, Debug, Default)]
+pub struct RecordWriter {
+    open: Option<Open>,
+}
+
+impl RecordWriter {
+    /// Writes a frame behind what the buffer holds, and leaves `reserve` bytes free; false, and nothing changed, if it has
+    /// no room.
+    #[must_use]
+    pub fn write(
+        &mut self,
+        out: &mut SendBuffer,
+        reserve: usize,
+        bus: u8,
+        number: u64,
+        time: WallTime,
+        image: Image<'_>,
+    ) -> bool {
+        let size = if image.kind() == Kind::Fd { EntrySize::Fd } else { EntrySize::Classic };
+        let open = self.open.filter(|open| {
+            let Header { kind, bus: open_bus, count, number: first, .. } = open.header;
+            open.end == out.filled_bytes()
+                && kind == size.record_kind()
+                && open_bus == bus
+                && first + u64::from(count) == number
+                && count < size.limit()
+        });
+        let header_bytes = if open.is_some() { 0 } else { HEADER_BYTES };
+        if out.vacant().len() < header_bytes + size.bytes() + reserve {
+            return false;
+        }
+        let mut open = open.unwrap_or_else(|| Open {
+            start: out.filled_bytes(),
+            end: out.filled_bytes() + HEADER_BYTES,
+            header: Header { kind: size.record_kind(), bus, count: 0, body_bytes: 0, number },
+        });
+        write_entry(&mut out.vacant()[header_bytes..], size, time, image);
+        out.advance(header_bytes + size.bytes());
+        open.end += size.bytes();
+        open.header.count += 1;
+        open.header.body_bytes += size.bytes() as u32;
+        open.header.write(&mut out.filled_mut()[open.start..]);
+        self.open = Some(open);
+        true
+    }
+
+    /// The buffer was taken away, or something else was written to it: the next frame begins a record.
+    pub fn close(&mut self) {
+        self.open = None;
+    }
+}
+
+fn write_entry(out: &mut [u8], size: EntrySize, time: WallTime, image: Image<'_>) {
+    out[..TIME_BYTES].copy_from_slice(&time.as_nanos().to_le_bytes());
+    let room = &mut out[TIME_BYTES..size.bytes()];
+    room.copy_from_slice(image.as_bytes());
+    // The kernel's order is the wire's, except on big-endian hosts.
+    room[..4].copy_from_slice(&image.id_word().to_le_bytes());
+}
+
+/// Takes the first `frames` frames out of a buffer of unsent records, and tells which bus loses how many. Records without
+/// frames that stand in front stay. Where a record is cut, the rest of it gets a header of its own, in the place of the last
+/// entry that is taken out.
+pub fn discard_front(buffer: &mut SendBuffer, mut frames: u64, mut discarded: impl FnMut(u8, u64)) {
+    let unsent = buffer.unsent_mut();
+    let leading = leading_control(unsent);
+    let mut end = leading;
+    while frames > 0 {
+        let Ok(Some(mut header)) = Header::parse(&unsent[end..]) else { break };
+        let entry_bytes = EntrySize::of(header.kind).bytes();
+        let cut = frames.min(u64::from(header.count));
+        frames -= cut;
+        discarded(header.bus, cut);
+        if cut == u64::from(header.count) {
+            end += HEADER_BYTES + header.body_bytes as usize;
+            continue;
+        }
+        header.count -= cut as u16;
+        header.number += cut;
+        header.body_bytes -= cut as u32 * entry_bytes as u32;
+        end += cut as usize * entry_bytes;
+        header.write(&mut unsent[end..]);
+    }
+    unsent.copy_within(..leading, end - leading);
+    buffer.consume(end - leading);
+}
+
+/// Bytes of the records without frames that a buffer begins with.
+fn leading_control(bytes: &[u8]) -> usize {
+    let mut length = 0;
+    while let Ok(Some(header)) = Header::parse(&bytes[length..]) {
+        if matches!(header.kind, RecordKind::Frames | RecordKind::FdFrames) {
+            break;
+        }
+        length += HEADER_BYTES + header.body_bytes as usize;
+    }
+    length
+}
+
+/// How many whole frames the first bytes of a stream of records hold.
+pub fn count_frames(mut bytes: &[u8]) -> u64 {
+    let mut frames = 0;
+    while let Ok(Some(header)) = Header::parse(bytes) {
+        let body = &bytes[HEADER_BYTES..];
+        let present = body.len().min(header.body_bytes as usize);
+        if matches!(header.kind, RecordKind::Frames | RecordKind::FdFrames) {
+            frames += (present / EntrySize::of(header.kind).bytes()) as u64;
+        }
+        bytes = &body[present..];
+    }
+    frames
+}
+
+const _: () = assert!(HEADER_BYTES <= EntrySize::Classic.bytes(), "a new header fits where an entry was");
