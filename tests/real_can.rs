@@ -51,7 +51,7 @@ impl Pair {
     }
 
     fn wait_connected(&self) {
-        self.server.wait_error("connected: version 4.1 (SEQ)");
+        self.server.wait_error("connected: version 5");
         self.client.wait_error("connected to ");
     }
 }

@@ -10,6 +10,9 @@ use crate::program::PATIENCE;
 /// The line that offers, or agrees on, sequence numbers.
 pub const GREETING: &[u8] = b"CANIP/4.1 FEAT=SEQ\n";
 
+/// What a server answers, which offers version 5 too.
+pub const ANSWER: &[u8] = b"CANIP/4.1 FEAT=SEQ V=5\n";
+
 /// A client made of bytes.
 pub struct RawPeer {
     stream: TcpStream,
@@ -33,7 +36,7 @@ impl RawPeer {
     pub fn greeted(port: u16) -> RawPeer {
         let mut peer = RawPeer::connect(port);
         peer.send(GREETING);
-        peer.expect(GREETING);
+        peer.expect(ANSWER);
         peer
     }
 

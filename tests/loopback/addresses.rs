@@ -28,7 +28,7 @@ fn connects(engine: &str, near: &Member, port: u16, host: &str, named: &str) {
     let far = Member::join(&name);
     let arguments = format!("--can-interface software --can {name} --host {host} --port {port}");
     let client = Program::bridge(&format!("client --engine {engine} {arguments}"));
-    client.wait_error(&format!(" INFO connected to {named}:{port}: version 4.1 (SEQ)"));
+    client.wait_error(&format!(" INFO connected to {named}:{port}: version 5"));
     // The server is on the bus when it has greeted.
     carry(near, &[&far], &numbered(1, 10));
     client.interrupt().totals();
@@ -42,7 +42,7 @@ fn every_address_by_default(engine: &'static str) {
     connects(engine, &near, port, "127.0.0.1", "127.0.0.1");
     connects(engine, &near, port, "localhost", "localhost");
     // An IPv4 client of a socket that serves both has its own name.
-    let line = server.wait_error(" connected: version 4.1 (SEQ)");
+    let line = server.wait_error(" connected: version 5");
     assert!(line.contains(" INFO client 127.0.0.1:"), "{line}");
     if has_ipv6("every_address_by_default, with ::1") {
         server.wait_error(&format!(" INFO listening on [::]:{port}"));

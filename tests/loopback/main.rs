@@ -94,7 +94,7 @@ impl Pair {
         let port = server.port();
         let client = client(engine, &far_name, port, client_options);
         client.wait_error("connected to 127.0.0.1:");
-        server.wait_error("connected: version 4.1");
+        server.wait_error("connected: version 5");
         Pair { near, near_name, server, port, client, far, far_name }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::program::{Finished, Program, unique_name};
-use crate::raw_peer::{GREETING, RawPeer, encoded};
+use crate::raw_peer::{ANSWER, GREETING, RawPeer, encoded};
 use crate::server;
 use crate::software_bus::Member;
 
@@ -47,7 +47,7 @@ fn a_greeting_and_frames_byte_by_byte(engine: &'static str) {
     // Carriage return and unknown tokens and tags are allowed; time was not offered by this side.
     let line = b"CANIP/4.1 V=9 FEAT=seq,ZIP\r\n";
     line.iter().for_each(|byte| peer.send(&[*byte]));
-    peer.expect(b"CANIP/4.1 FEAT=SEQ,TS\n");
+    peer.expect(b"CANIP/4.1 FEAT=SEQ,TS V=5\n");
     for (sequence, identifier) in (0..).zip([0x123, 0x124, 0x125]) {
         let frame = encoded(identifier, [1, 2, 3, 4], Some(sequence));
         frame.iter().for_each(|byte| peer.send(&[*byte]));
@@ -144,7 +144,7 @@ fn whatever_comes_the_server_serves_on(engine: &'static str) {
     assert_eq!(bus.wait(1), ["124#00000002"]);
     let mut newcomer = RawPeer::connect(port);
     newcomer.send(GREETING);
-    newcomer.expect(GREETING);
+    newcomer.expect(ANSWER);
 
     drop((good, newcomer));
     let finished = server.interrupt();

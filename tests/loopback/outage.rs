@@ -37,9 +37,9 @@ fn interrupted(engine: &'static str, signal: &str) {
     let started = Instant::now();
     let arguments = format!("--can-interface software --can {near_name} --bind 127.0.0.1 --port {port}");
     let server = Program::bridge(&format!("server --engine {engine} {arguments}"));
-    client.wait_errors(&format!("connected to 127.0.0.1:{port}: version 4.1 (SEQ)"), 2);
+    client.wait_errors(&format!("connected to 127.0.0.1:{port}: version 5"), 2);
     assert!(started.elapsed() < RECONNECT, "connected after {:?}", started.elapsed());
-    server.wait_error("connected: version 4.1 (SEQ)");
+    server.wait_error("connected: version 5");
     carry(&near, &[&far], &numbered(5, 100));
     carry(&far, &[&near], &numbered(6, 100));
 
@@ -61,7 +61,7 @@ fn host_of_the_bus_killed(engine: &'static str) {
     let far = Member::join(&far_name);
     let server = server(engine, &name, "");
     let client = client(engine, &far_name, server.port(), "");
-    server.wait_error("connected: version 4.1");
+    server.wait_error("connected: version 5");
     client.wait_error("connected to ");
     carry(&near, &[&far], &numbered(1, 100));
 

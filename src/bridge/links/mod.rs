@@ -129,7 +129,6 @@ impl Links {
                 }
             }
         }
-        self.tell_bus_states(index);
         self.mark(index);
         Ok(())
     }

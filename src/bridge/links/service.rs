@@ -48,6 +48,9 @@ impl Links {
         let Some(link) = &mut self.table[index] else { return };
         let tried = link.has_tried_buses();
         if link.may_send() && !link.session.is_open() {
+            for (number, bus) in self.buses.iter().enumerate() {
+                link.session.note_bus_state(number, bus.state());
+            }
             link.outbound.open(&mut link.session, tried, now);
         }
         // One that was told that there is none waits its turn.

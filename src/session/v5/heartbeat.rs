@@ -112,9 +112,9 @@ mod tests {
     fn a_side_that_was_stopped_itself_gives_the_peer_its_time() {
         let mut heartbeat = Heartbeat::new(SECOND, at(0));
         assert_eq!(live(&mut heartbeat, at(2_000)), None);
-        // Stopped for an hour.
+        // Last awake at 1,350 ms, then stopped for an hour: of the three seconds, 1,650 ms are left.
         assert!(!heartbeat.is_dead(at(3_600_000)));
-        assert_eq!(live(&mut heartbeat, at(4_000_000)), Some(at(3_601_000)));
+        assert_eq!(live(&mut heartbeat, at(4_000_000)), Some(at(3_601_650)));
     }
 
     #[test]
