@@ -18,8 +18,8 @@ in cansend's notation; all else is told on standard error, the totals at the end
     BUS FRAME            sends a frame, or counts it as lost while there is no connection
     lose BUS K S P       uses up numbers as if K frames had been dropped by the kernel, S as too old, P for a slow peer
     state BUS I C        the interface's and the controller's state, by their numbers
-    break                resets the connection: what is under way is lost
-    connect              connects anew (client)
+    break                resets the connection: what is under way is lost; a server listens no more
+    connect              connects, or listens, anew
     hold / resume        reads and sends nothing; goes on
     queued BYTES         says when so many wait to be read
     raw HEX              sends these bytes
@@ -416,11 +416,7 @@ class Peer:
 
     def run(self):
         """Until the end."""
-        if self.role == "server":
-            self.listener = socket.create_server(self.address)
-            log(f"listening on {self.address[0]}:{self.listener.getsockname()[1]}")
-        else:
-            self.connect()
+        self.connect()
         while True:
             try:
                 self.turn()
@@ -453,7 +449,7 @@ class Peer:
             connection.read()
         if connection and connection.sock in writable and not connection.said_goodbye:
             connection.write()
-        if self.listener in readable:
+        if self.listener and self.listener in readable:
             self.begin(self.listener.accept()[0])
         if sys.stdin.fileno() in readable:
             self.read_input()
@@ -477,8 +473,13 @@ class Peer:
             raise Violation("the peer does not close its direction after our GOODBYE")
 
     def connect(self):
-        """A client's connection."""
-        self.begin(socket.create_connection(self.address))
+        """A client's connection, or the socket on which a server waits for one."""
+        if self.role == "client":
+            self.begin(socket.create_connection(self.address))
+            return
+        self.listener = socket.create_server(self.address)
+        self.address = self.listener.getsockname()
+        log(f"listening on {self.address[0]}:{self.address[1]}")
 
     def begin(self, sock):
         """Greets, on a connection that has come up."""
@@ -544,6 +545,9 @@ class Peer:
         elif command == "break":
             # Linger time zero: the kernel sends RST and drops what it has, as an outage does.
             self.connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if self.listener:
+                self.listener.close()
+                self.listener = None
             self.end_connection("broken on demand")
         elif command == "connect":
             self.connect()
