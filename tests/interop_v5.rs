@@ -327,6 +327,7 @@ fn outage(role: Role) {
     let ours = peer.0.wait_error("outage cost of our frames: ");
     let theirs = peer.0.wait_error("outage cost of the peer's frames: ");
     assert!(ours.ends_with(" under_way 0"), "{ours}");
+    assert!(theirs.contains(" kernel 0 stale 0 slow_peer 0 no_connection "), "{theirs}");
     assert!(!theirs.contains("under_way 0 "), "{theirs}");
 
     // What was lost stays lost, and what comes now crosses.
@@ -334,20 +335,44 @@ fn outage(role: Role) {
     peer.send(0, &out);
     assert_eq!(member.wait(2 * BEFORE)[BEFORE..], out);
     member.send(&back);
-    let lines = printed(&peer.0.wait_output(2 * BEFORE));
+    let lines = wait_for_frame(&peer, back.last().unwrap());
     let last: Vec<&String> = lines[lines.len() - BEFORE..].iter().map(|line| &line.frame).collect();
     assert_eq!(last, back.iter().collect::<Vec<_>>());
 
-    // Every frame that hung on either bus is accounted for, by both.
+    // Every frame that hung on either bus is accounted for, and both ends say the same of it, cause by cause.
     let peer = peer.0.interrupt();
     let books = books(&peer, 0);
+    let bridge = bridge.interrupt();
+    let totals = bridge.totals();
     let all = (BEFORE + MEANWHILE + BEFORE) as u64;
     assert_eq!((books["next"], books["receipt_expected"]), (all, all), "{books:?}");
     assert_eq!((books["receipt_taken"], books["lost"]), (2 * BEFORE as u64, MEANWHILE as u64), "{books:?}");
+    assert_eq!((totals["peer_outage"], totals["peer_in_transit"]), (MEANWHILE as u64, 0), "{totals:?}");
     let all = (BEFORE + UNDER_WAY + MEANWHILE + BEFORE) as u64;
     assert_eq!(books["expected"], all, "{books:?}");
     assert_eq!(books["arrived"] + books["peer_lost"] + books["under_way_in"], all, "{books:?}");
-    assert!(bridge.interrupt().status.success());
+    assert_eq!(
+        (totals["outage"], totals["in_transit"]),
+        (books["peer_lost"], books["under_way_in"]),
+        "{totals:?}"
+    );
+    assert!(books["under_way_in"] > 0, "{books:?}");
+    for name in ["kernel_drops", "stale", "slow_peer", "peer_kernel_drops", "peer_stale", "peer_slow"] {
+        assert_eq!(totals[name], 0, "{name} in {totals:?}");
+    }
+}
+
+/// Waits until the Python peer has printed this frame last. How many come before it depends on when the bridge looked at
+/// its bus.
+fn wait_for_frame(peer: &Peer, frame: &str) -> Vec<Printed> {
+    let mut count = 1;
+    loop {
+        let lines = printed(&peer.0.wait_output(count));
+        if lines.last().unwrap().frame == frame {
+            return lines;
+        }
+        count = lines.len() + 1;
+    }
 }
 
 #[test]
@@ -371,7 +396,10 @@ fn what_the_peer_drops_is_no_gap_unexplained() {
     let books = books(&peer, 0);
     assert_eq!((books["next"], books["receipt_expected"]), (563, 563), "{books:?}");
     assert_eq!((books["receipt_arrived"], books["receipt_taken"], books["lost"]), (20, 20, 543), "{books:?}");
-    assert_eq!(bridge.totals()["missing"], 543);
+    let totals = bridge.totals();
+    assert_eq!(totals["missing"], 543);
+    let causes = ["peer_kernel_drops", "peer_stale", "peer_slow", "peer_outage", "peer_in_transit"];
+    assert_eq!(causes.map(|name| totals[name]), [3, 40, 500, 0, 0], "{totals:?}");
 }
 
 #[test]
