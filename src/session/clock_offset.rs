@@ -99,7 +99,11 @@ impl ClockOffset {
     }
 
     /// Takes the four times of a PING and its PONG, at `now` on the monotonic clock: sent, received by the peer,
-    /// answered by the peer, answer received. `now` and `t4` are read together, after the answer came.
+    /// answered by the peer, answer received. `now` and `t4` are read together.
+    ///
+    /// What the peer's and our clock said when something was sent may have been read a while before, which makes the
+    /// round trip seem longer, and nothing wrong. What they said when something was received must have been read when
+    /// it was there, never before.
     ///
     /// Returns the round trip without the time that the peer took to answer; None if the times contradict each other,
     /// as a clock was set in between. What was known before is then forgotten.
