@@ -203,6 +203,11 @@ impl Session {
         }
     }
 
+    /// Whether [`Session::open`] may have something to write yet.
+    pub fn is_opening(&self) -> bool {
+        self.greeting_due || !self.is_open()
+    }
+
     /// Whether frames of one of our buses cross, or will once it is open.
     pub fn carries(&self, bus: usize) -> bool {
         match &self.framing {

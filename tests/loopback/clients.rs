@@ -15,7 +15,7 @@ fn two_bridges(engine: &'static str) {
     let clients = [&names[1], &names[2]].map(|name| client(engine, name, port, ""));
     for (index, client) in clients.iter().enumerate() {
         client.wait_error("connected to 127.0.0.1:");
-        server.wait_errors("connected: version 4.1 (SEQ)", index + 1);
+        server.wait_errors("connected: version 5", index + 1);
     }
 
     carry(&bus, &[&one, &two], &numbered(1, 5_000));

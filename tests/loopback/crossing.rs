@@ -25,7 +25,7 @@ fn both_ways_at_once_in_order(engine: &'static str) {
                 _ => assert_eq!(*count, 0, "{name} in {totals:?}"),
             }
         }
-        assert_eq!(totals.len(), 17, "{totals:?}");
+        assert_eq!(totals.len(), 25, "{totals:?}");
     }
 }
 
@@ -40,8 +40,9 @@ fn summary_lines(engine: &'static str) {
     let names: Vec<&str> = pairs.split(' ').step_by(2).collect();
     assert_eq!(
         names.join(" "),
-        "links sent_per_s received_per_s sent received gaps missing duplicates reordered restarts kernel_drops \
-         filtered not_representable slow_peer unsent stale refused transmit_waits unrecorded faults"
+        "links sent_per_s received_per_s sent received outage in_transit gaps missing peer_kernel_drops peer_stale \
+         peer_slow peer_outage peer_in_transit error_frames duplicates reordered restarts kernel_drops filtered \
+         not_representable slow_peer unsent stale refused transmit_waits unrecorded faults"
     );
     let counters = counters(pairs);
     assert_eq!(counters["links"], 1);

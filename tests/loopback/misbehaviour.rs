@@ -118,8 +118,9 @@ fn whatever_comes_the_server_serves_on(engine: &'static str) {
     about.push((
         half.name(),
         "WARN NAME disconnected, it closed the connection inside a frame (7 bytes of it had arrived): sent 0 received 0 \
-         gaps 0 missing 0 duplicates 0 reordered 0 restarts 0 kernel_drops 0 filtered 0 not_representable 0 slow_peer 0 \
-         unsent 0 stale 0 refused 0 transmit_waits 0 unrecorded 0 faults 1",
+         outage 0 in_transit 0 gaps 0 missing 0 peer_kernel_drops 0 peer_stale 0 peer_slow 0 peer_outage 0 \
+         peer_in_transit 0 error_frames 0 duplicates 0 reordered 0 restarts 0 kernel_drops 0 filtered 0 \
+         not_representable 0 slow_peer 0 unsent 0 stale 0 refused 0 transmit_waits 0 unrecorded 0 faults 1",
     ));
     about.push((
         {
@@ -162,7 +163,9 @@ fn only_greetings_where_4_1_is_asked_for(engine: &'static str) {
     let mut half = RawPeer::connect(port);
     half.send(b"CANIP/4.1 FEAT");
     half.wait_closed();
-    let mut good = RawPeer::greeted(port);
+    let mut good = RawPeer::connect(port);
+    good.send(GREETING);
+    good.expect(GREETING);
     good.send(&encoded(0x124, [0, 0, 0, 2], Some(0)));
     assert_eq!(bus.wait(1), ["124#00000002"]);
 

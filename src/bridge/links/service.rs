@@ -47,7 +47,7 @@ impl Links {
         self.seek_past(engine, index, now.monotonic);
         let Some(link) = &mut self.table[index] else { return };
         let tried = link.has_tried_buses();
-        if link.may_send() && !link.session.is_open() {
+        if link.may_send() && link.session.is_opening() {
             for (number, bus) in self.buses.iter().enumerate() {
                 link.session.note_bus_state(number, bus.state());
             }
