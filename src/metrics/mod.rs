@@ -2,6 +2,8 @@
 //!
 //! Every frame that the kernel gave to the bridge ends up under exactly one name of its direction.
 
+pub mod histograms;
+
 use std::fmt;
 
 /// The counters of one link, or of all links together.
