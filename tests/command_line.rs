@@ -349,6 +349,14 @@ fn recordings_that_cannot_be_made() {
 }
 
 #[test]
+fn a_histogram_log_without_intervals() {
+    wrong_usage(
+        "--histogram-log /nosuchfolder/bus.hlog --stats-interval 0",
+        "--histogram-log has a line for every --stats-interval: give one above 0",
+    );
+}
+
+#[test]
 fn a_bus_of_another_pace() {
     let bus = unique_name("pace");
     let _member = software::join(&bus, Some(500_000)).unwrap();

@@ -10,8 +10,8 @@ use crate::moment::WallTime;
 
 /// A log under way. The text of a line is made by the caller's thread, its file is written by a task.
 ///
-/// A line of a histogram has some kilobytes, so that a half holds hundreds; when both are full, lines are left out and
-/// counted, as frames are in a recording.
+/// The six lines of a busy interval have some 9 kB together (`bench/micro`), so that a half of the backlog holds more than
+/// a hundred intervals; when both are full, lines are left out and counted, as frames are in a recording.
 #[derive(Debug)]
 pub struct HistogramLog {
     backlog: SharedBacklog,
