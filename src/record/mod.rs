@@ -47,7 +47,11 @@ pub enum RecordError {
         path: PathBuf,
     },
     /// The file cannot be opened for appending.
-    #[error("cannot open {content} {}: {source}: give {} a file that can be written", path.display(), content.option())]
+    #[error(
+        "cannot open {content} {}: {source}: give {} a file that can be written",
+        path.display(),
+        content.option()
+    )]
     Open {
         /// What it is for.
         content: Content,
@@ -57,7 +61,12 @@ pub enum RecordError {
         source: io::Error,
     },
     /// A pipe or a socket.
-    #[error("cannot {} to {}: it is a pipe or a socket: give {} a regular file", content.verb(), path.display(), content.option())]
+    #[error(
+        "cannot {} to {}: it is a pipe or a socket: give {} a regular file",
+        content.verb(),
+        path.display(),
+        content.option()
+    )]
     NotAFile {
         /// What it is for.
         content: Content,

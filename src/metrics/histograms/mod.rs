@@ -28,8 +28,8 @@ pub use summary::Summary;
 /// Of every value three digits are kept: it is told apart from one that differs by a thousandth.
 const SIGNIFICANT_DIGITS: u8 = 3;
 
-/// The finest step of times, rounded down to a power of two by the histogram (64 ns): a tenth of what the summary shows,
-/// and below what a system call takes. Up to 131 µs all times are kept in this step.
+/// The finest step of times: the last digit that the summary shows. The histogram rounds it down to a power of two, 64 ns,
+/// and keeps all times up to 131 µs in that step.
 const LOWEST_NS: u64 = 100;
 
 /// Times above a minute count as a minute: by then a peer is dead and `--max-age` has discarded everything.
