@@ -52,6 +52,8 @@ pub struct BridgeConfig {
     pub stats_interval: Duration,
     /// Where every frame that crosses is recorded.
     pub record: Option<PathBuf>,
+    /// Where the histograms of every interval between summary lines are logged; there is a `stats_interval` then.
+    pub histogram_log: Option<PathBuf>,
     /// Which engine runs the data path.
     pub engine: EngineChoice,
 }

@@ -12,10 +12,10 @@
 //! | 4 | [`config`] | what a bridge is told to do, as plain data | `clap` |
 //! | 3 | [`session`] | the sans-I/O peer: greeting, framing, sequence numbers, liveness | descriptors, clocks, log lines |
 //! | 3 | [`engine`] | moves buffers between descriptors and memory: io_uring, or epoll | protocols, sessions, what a frame means |
-//! | 3 | [`record`] | frames into a file, off the data path | where frames come from |
+//! | 3 | [`record`] | frames and histograms into files, off the data path | where they come from |
 //! | 2 | [`bus`] | SocketCAN interfaces and the software bus: opens sockets | what is bridged to what |
 //! | 2 | [`wire`] | the protocol byte for byte: encoders and borrowed views | sockets, clocks, sessions |
-//! | 2 | [`metrics`] | what is counted, named once | who counts |
+//! | 2 | [`metrics`] | what is counted and how late frames are, named once | who counts, clocks |
 //! | 1 | [`frame`] | identifiers, kernel images, filters, bit times, text notations | any wire, socket or clock |
 //! | 1 | [`buffer`] | memory that travels between protocol and engine | what is in it |
 //! | 0 | [`moment`] | points in time, as numbers | clocks |
@@ -53,7 +53,8 @@
 //! | [`bridge`]'s transmit queue | 4,096 frames, `--max-age` | the oldest are discarded: `stale` |
 //! | stream receive buffer | 64 KiB | TCP makes the peer wait |
 //! | [`cli`]'s diagnostics | 256 KiB | the oldest lines are left out, and that is said |
-//! | [`record`]'s text | two halves of 1 MiB | lines are left out: `unrecorded` |
+//! | [`record`]'s text | two halves of 1 MiB a file | lines are left out: `unrecorded`, or for histograms said |
+//! | [`metrics`]'s histograms | two sets of 784 KiB | what is above the highest value counts as that |
 //!
 //! # Unsafe code
 //!

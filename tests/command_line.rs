@@ -68,7 +68,7 @@ fn help_is_printed_for_the_program_and_each_command() {
 fn options_of_the_tool_before_are_there_with_its_defaults() {
     let text = run("server -h").output.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
     for option in [
-        "--can <IFACE>",
+        "--can <[NAME=]IFACE>",
         "--bind <ADDR>",
         "--port <PORT> TCP port to listen on; 0 takes a free one and says which [default: 3333]",
         "--heartbeat <SECONDS>",
@@ -113,12 +113,11 @@ fn what_is_missing_or_unknown_shows_the_usage() {
     for (arguments, named) in [
         ("", "Usage: canip_peer <COMMAND>"),
         ("serve", "unrecognized subcommand 'serve'"),
-        ("server", "--can <IFACE>"),
+        ("server", "--can <[NAME=]IFACE>"),
         ("client --can can0", "--host <HOST>"),
-        ("client --host pi", "--can <IFACE>"),
+        ("client --host pi", "--can <[NAME=]IFACE>"),
         ("server --can can0 --host pi", "unexpected argument '--host'"),
         ("server --can can0 --frobnicate", "unexpected argument '--frobnicate'"),
-        ("server --can can0 --can can1", "'--can <IFACE>' cannot be used multiple times"),
         ("send can0", "<FRAME>..."),
         ("dump", "<IFACE[,FILTER...]>"),
     ] {
@@ -170,7 +169,7 @@ fn a_wrong_value_is_named_with_what_would_be_right() {
         "invalid value '0' for '--port <PORT>': give a number from 1 to 65535",
     );
     for (option, value, place, values) in [
-        ("--protocol", "5", "<VERSION>", "auto, 4.0, 4.1"),
+        ("--protocol", "6", "<VERSION>", "auto, 4.0, 4.1, 5"),
         ("--engine", "diesel", "<ENGINE>", "auto, uring, epoll"),
         ("--log-level", "loud", "<LEVEL>", "DEBUG, INFO, WARNING, ERROR"),
     ] {
@@ -184,7 +183,7 @@ fn a_wrong_value_is_named_with_what_would_be_right() {
         2,
         "invalid value 'pcan' for '--can-interface <KIND>' [possible values: socketcan, software]",
     );
-    refused("server --can", 2, "a value is required for '--can <IFACE>' but none was supplied");
+    refused("server --can", 2, "a value is required for '--can <[NAME=]IFACE>' but none was supplied");
 }
 
 #[test]
@@ -345,6 +344,14 @@ fn recordings_that_cannot_be_made() {
             "cannot open recording {folder}/bus.log: No such file or directory (os error 2): give --record a file that \
              can be written"
         ),
+    );
+}
+
+#[test]
+fn a_histogram_log_without_intervals() {
+    wrong_usage(
+        "--histogram-log /nosuchfolder/bus.hlog --stats-interval 0",
+        "--histogram-log has a line for every --stats-interval: give one above 0",
     );
 }
 

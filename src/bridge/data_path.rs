@@ -4,7 +4,7 @@
 //! between: a wake-up through the runtime takes more system calls. When nothing has come for a slice, it waits
 //! like any other task, on the engine's wake descriptor.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use super::links::Links;
 use crate::bus::{self, BusError};
 use crate::engine::Engine;
 use crate::metrics::Counters;
+use crate::metrics::histograms::Histograms;
 use crate::moment::{Moment, Now};
 
 /// How long the engine may keep the thread while frames come. Connecting clients and signals wait as long at most.
@@ -81,6 +82,11 @@ impl<E: Engine> DataPath<E> {
         links.totals(engine)
     }
 
+    /// How late frames are.
+    pub fn histograms(&self) -> RefMut<'_, Histograms> {
+        RefMut::map(self.inner.borrow_mut(), |inner| &mut inner.links.histograms)
+    }
+
     /// Says what went wrong on which link since the last call.
     pub fn report_incidents(&self) {
         let Inner { engine, links, .. } = &mut *self.inner.borrow_mut();
@@ -116,7 +122,8 @@ impl<E: Engine> DataPath<E> {
         self.bus_changed.notify_one();
     }
 
-    fn look_at_buses(&self) {
+    /// Looks at the interfaces, and tells links and log what has changed.
+    pub fn look_at_buses(&self) {
         let Inner { engine, links, .. } = &mut *self.inner.borrow_mut();
         links.check_buses(engine);
         self.changed.notify_one();

@@ -13,7 +13,9 @@ use crate::frame::Image;
 use crate::frame::filter::Filter;
 use crate::metrics::Counters;
 use crate::moment::{Moment, Now, WallTime};
-use crate::session::{Books, Cause, Fault, FrameQueue, Outcome, ReceivedFrame, Session, SessionConfig};
+use crate::session::{
+    Books, Cause, Fault, FrameQueue, OneWay, Outcome, ReceivedFrame, Session, SessionConfig,
+};
 use crate::wire::v5::Goodbye;
 
 /// How long a link that ends in order waits for its peer to close too.
@@ -142,7 +144,7 @@ struct Queues<'a, F> {
     one_way: F,
 }
 
-impl<F: FnMut(Duration)> FrameQueue for Queues<'_, F> {
+impl<F: FnMut(OneWay)> FrameQueue for Queues<'_, F> {
     fn has_room(&self, bus: usize) -> bool {
         self.buses[bus].inbound.queue.has_room()
     }
@@ -258,7 +260,7 @@ impl Link {
     }
 
     /// Bytes of the peer. `one_way` sees how long its frames took.
-    pub fn stream_bytes(&mut self, bytes: &[u8], now: Now, one_way: impl FnMut(Duration)) -> Consumed {
+    pub fn stream_bytes(&mut self, bytes: &[u8], now: Now, one_way: impl FnMut(OneWay)) -> Consumed {
         let mut queues = Queues { buses: &mut self.buses, now: now.monotonic, one_way };
         match self.session.receive(bytes, now, &mut queues) {
             Ok(progress) => {

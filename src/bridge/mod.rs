@@ -48,13 +48,14 @@ use self::host::{Chosen, Host};
 use self::link::LinkLimits;
 use self::links::Links;
 use self::outbound::Linger;
+use self::report::Intervals;
 use crate::bus::watch::LinkWatch;
 use crate::bus::{self, BusError, BusKind, BusOptions};
 use crate::config::{BridgeConfig, NamedBus, Side};
 use crate::engine::Engine;
 use crate::engine::epoll::EpollEngine;
 use crate::engine::uring::UringEngine;
-use crate::record::{Backend, RecordError, Recording};
+use crate::record::{Backend, HistogramLog, RecordError, Recording};
 use crate::session::{Identity, Keepalive, Role, SessionConfig};
 use crate::wire::v5::{BusName, Name};
 
@@ -162,6 +163,10 @@ async fn run_on<E: Engine>(chosen: Chosen, config: BridgeConfig, end: End) -> Re
         Some(path) => Some(Recording::start(path, backend(host))?),
         None => None,
     };
+    let histogram_log = match &config.histogram_log {
+        Some(path) => Some(HistogramLog::start(path, backend(host), clock::wall_time())?),
+        None => None,
+    };
     // Said only now: what fails at the start is said in one line.
     info!("engine: {}", chosen.reason);
     bus_lines.iter().for_each(|line| info!("{line}"));
@@ -182,11 +187,13 @@ async fn run_on<E: Engine>(chosen: Chosen, config: BridgeConfig, end: End) -> Re
     let engine = E::new().map_err(system("set up the engine"))?;
     let data_path = DataPath::new(engine, links, host, clock);
     let keepalive = Keepalive::for_heartbeat(config.heartbeat);
+    let intervals = Intervals::new(histogram_log);
 
     let result = tokio::select! {
         result = connections(end, keepalive, &data_path) => result,
         result = data_path.run() => result.map_err(system("move frames")),
-        () = report::summaries(config.stats_interval, &data_path) => Ok(()),
+        () = report::summaries(config.stats_interval, &intervals, &data_path) => Ok(()),
+        () = report::distributions_on_demand(&data_path) => Ok(()),
         () = report::incidents(&data_path) => Ok(()),
         () = watch_links(config.kind(), &data_path) => Ok(()),
         () = data_path.provide_buses() => Ok(()),
@@ -196,7 +203,9 @@ async fn run_on<E: Engine>(chosen: Chosen, config: BridgeConfig, end: End) -> Re
         }
     };
     close(&data_path, &mut stop).await;
+    report::distributions(&data_path);
     report::total(&data_path);
+    intervals.finish(&data_path).await;
     if let Some(recording) = recording {
         tokio::select! {
             summary = recording.finish() => {

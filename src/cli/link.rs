@@ -180,6 +180,9 @@ struct DiagnosticsArgs {
     /// Keep every frame that crosses, both ways, in candump's log format
     #[arg(long, value_name = "FILE.log")]
     record: Option<PathBuf>,
+    /// Keep the latency histograms of every --stats-interval, as HdrHistogram's interval log
+    #[arg(long, value_name = "FILE")]
+    histogram_log: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -239,6 +242,7 @@ impl LinkArgs {
             batch_frames: self.connection.batch_frames,
             stats_interval: self.diagnostics.stats_interval,
             record: self.diagnostics.record.clone(),
+            histogram_log: self.diagnostics.histogram_log()?,
             engine: match self.connection.engine {
                 EngineArg::Auto => EngineChoice::Auto,
                 EngineArg::Uring => EngineChoice::Uring,
@@ -290,6 +294,18 @@ impl BusArgs {
             buses.push(NamedBus { matched_by: matched_by.to_owned(), address });
         }
         Ok(buses)
+    }
+}
+
+impl DiagnosticsArgs {
+    /// The log's intervals are the summary's: somebody who wants one without the other lowers `--log-level`.
+    fn histogram_log(&self) -> Result<Option<PathBuf>, Failure> {
+        if self.histogram_log.is_some() && self.stats_interval.is_zero() {
+            return Err(Failure::Usage(
+                "--histogram-log has a line for every --stats-interval: give one above 0".to_owned(),
+            ));
+        }
+        Ok(self.histogram_log.clone())
     }
 }
 
@@ -446,7 +462,7 @@ mod tests {
         }
     }
 
-    fn max_age(words: &[&str]) -> Option<Duration> {
+    fn config(words: &[&str]) -> Result<BridgeConfig, Failure> {
         #[derive(clap::Parser)]
         struct Program {
             #[command(flatten)]
@@ -454,17 +470,30 @@ mod tests {
         }
         let words = ["server", "--can", "can0"].iter().chain(words);
         let program = <Program as clap::Parser>::try_parse_from(words).unwrap();
-        program.link.to_config().unwrap_or_else(|_| panic!("a valid configuration")).max_age
+        program.link.to_config()
+    }
+
+    fn valid(words: &[&str]) -> BridgeConfig {
+        config(words).unwrap_or_else(|_| panic!("a valid configuration"))
     }
 
     #[test]
     fn a_frame_waits_for_a_quarter_of_a_second_unless_told() {
-        assert_eq!(max_age(&[]), Some(Duration::from_millis(250)));
-        assert_eq!(max_age(&["--max-age", "20"]), Some(Duration::from_millis(20)));
-        assert_eq!(max_age(&["--max-age", "0"]), None);
+        assert_eq!(valid(&[]).max_age, Some(Duration::from_millis(250)));
+        assert_eq!(valid(&["--max-age", "20"]).max_age, Some(Duration::from_millis(20)));
+        assert_eq!(valid(&["--max-age", "0"]).max_age, None);
         for wrong in ["-1", "0.5", "86400001", "long"] {
             assert!(parse_milliseconds(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn histograms_are_logged_only_where_there_are_intervals() {
+        assert_eq!(valid(&["--stats-interval", "0"]).histogram_log, None);
+        let logged = valid(&["--stats-interval", "1", "--histogram-log", "bus.hlog"]);
+        assert_eq!(logged.histogram_log, Some(PathBuf::from("bus.hlog")));
+        let refused = config(&["--stats-interval", "0", "--histogram-log", "bus.hlog"]);
+        assert!(matches!(refused, Err(Failure::Usage(_))));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What the bridge counts, named once: the summary line, the final line and every later report use these names.
 //!
-//! Every frame that the kernel gave to the bridge ends up under exactly one name of its direction.
+//! Every frame that the kernel gave to the bridge ends up under exactly one name of its direction. How late frames are
+//! is in [`histograms`].
+
+pub mod histograms;
 
 use std::fmt;
 

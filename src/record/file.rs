@@ -1,4 +1,4 @@
-//! The file behind a recording: how it is opened, and its two ways to write. Knows no frame and no buffer policy.
+//! The file behind a recording or a log: how it is opened, and its two ways to write. Knows no line and no buffer policy.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -7,29 +7,30 @@ use std::path::Path;
 
 use tokio_uring::buf::BoundedBuf;
 
-use super::RecordError;
+use super::{Content, RecordError};
 
 /// An opened file, and whether what it ends with is a line that somebody did not finish.
 pub(super) type Opened = (File, bool);
 
-/// Opens for appending, makes the file if there is none, and keeps other recorders off it while it is open.
-pub(super) fn open(path: &Path) -> Result<Opened, RecordError> {
-    if path.extension().is_none_or(|suffix| suffix != "log") {
+/// Opens for appending, makes the file if there is none, and keeps others off it while it is open. A recording's
+/// suffix decides its format, and there is one; a log of histograms may have any.
+pub(super) fn open(path: &Path, content: Content) -> Result<Opened, RecordError> {
+    if content == Content::Frames && path.extension().is_none_or(|suffix| suffix != "log") {
         return Err(RecordError::UnknownFormat { path: path.to_owned() });
     }
-    let failed = |source| RecordError::Open { path: path.to_owned(), source };
+    let failed = |source| RecordError::Open { content, path: path.to_owned(), source };
     let file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     let kind = metadata.file_type();
     if kind.is_fifo() || kind.is_socket() {
-        return Err(RecordError::NotAFile { path: path.to_owned() });
+        return Err(RecordError::NotAFile { content, path: path.to_owned() });
     }
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(RecordError::InUse { path: path.to_owned() }),
+        Err(TryLockError::WouldBlock) => return Err(RecordError::InUse { content, path: path.to_owned() }),
         // Some network file systems have no locks; recording is worth more than the check.
         Err(TryLockError::Error(error)) => {
-            tracing::warn!("{}: cannot keep other recorders off this file: {error}", path.display());
+            tracing::warn!("{}: cannot keep others off this file: {error}", path.display());
         }
     }
     let mut last = [b'\n'];

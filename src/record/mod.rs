@@ -1,7 +1,10 @@
-//! Keeps the frames that cross in a file: candump's log format (`.log`).
+//! Keeps the frames that cross in a file: candump's log format (`.log`); and in another the histograms of every
+//! interval: HdrHistogram's interval log.
 //!
 //! ```text
-//! Recorder::record -> half that fills ... full, or a second old -> Writer -> end of the file
+//! Recorder::record ───┐
+//!                     ├─► half that fills ... full, or a second old ─► Writer ─► end of the file
+//! HistogramLog::write ┘
 //! ```
 //!
 //! The data path only formats text into memory that is there already; a task of the same thread writes it. A file
@@ -11,8 +14,11 @@
 //! An existing file is appended to, never overwritten: a bridge that is restarted by its supervisor keeps the
 //! recording of the run before. Lines carry absolute times, so a file of several runs stays readable by all tools.
 
+mod backlog;
 mod buffer;
+mod content;
 mod file;
+mod histogram_log;
 mod writer;
 
 use std::cell::RefCell;
@@ -20,14 +26,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_local};
 
 use crate::frame::Image;
 use crate::frame::notation::{LOG_LINE_BYTES_MAX, write_log_line};
-use buffer::Halves;
+use backlog::{Backlog, SharedBacklog};
 use file::{BlockingFile, UringFile};
 use writer::Writer;
+
+pub use content::Content;
+pub use histogram_log::HistogramLog;
 
 /// Why a recording could not begin.
 #[derive(thiserror::Error, Debug)]
@@ -39,22 +47,37 @@ pub enum RecordError {
         path: PathBuf,
     },
     /// The file cannot be opened for appending.
-    #[error("cannot open recording {}: {source}: give --record a file that can be written", path.display())]
+    #[error(
+        "cannot open {content} {}: {source}: give {} a file that can be written",
+        path.display(),
+        content.option()
+    )]
     Open {
+        /// What it is for.
+        content: Content,
         /// The file.
         path: PathBuf,
         /// The kernel's answer.
         source: io::Error,
     },
     /// A pipe or a socket.
-    #[error("cannot record to {}: it is a pipe or a socket: give --record a regular file", path.display())]
+    #[error(
+        "cannot {} to {}: it is a pipe or a socket: give {} a regular file",
+        content.verb(),
+        path.display(),
+        content.option()
+    )]
     NotAFile {
+        /// What it is for.
+        content: Content,
         /// The file.
         path: PathBuf,
     },
-    /// Another recorder has it open.
-    #[error("another process records to {}: give --record another file", path.display())]
+    /// Another process writes to it, or this one does for another option.
+    #[error("{} is being written to already: give {} another file", path.display(), content.option())]
     InUse {
+        /// What it is for.
+        content: Content,
         /// The file.
         path: PathBuf,
     },
@@ -69,12 +92,12 @@ pub enum Backend {
     Blocking,
 }
 
-/// What became of a recording's frames.
+/// What became of a recording's frames, or of a log's lines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Summary {
-    /// Frames that are in the file.
+    /// Frames, or lines, that are in the file.
     pub recorded: u64,
-    /// Frames that are not, because both halves were full or the file refused them to the end.
+    /// Those that are not, because both halves were full or the file refused them to the end.
     pub unrecorded: u64,
 }
 
@@ -89,18 +112,8 @@ impl Recording {
     /// Opens `path` and starts the writer as a local task. Must be called within tokio-uring's runtime
     /// ([`Backend::Uring`]) or a tokio `LocalSet` with time enabled ([`Backend::Blocking`]).
     pub fn start(path: &Path, backend: Backend) -> Result<Self, RecordError> {
-        let (file, mid_line) = file::open(path)?;
-        let recorder = Rc::new(RefCell::new(Recorder::new(mid_line)));
-        let shared = Rc::clone(&recorder);
-        let writer = match backend {
-            Backend::Uring => {
-                let sink = UringFile::new(file)
-                    .map_err(|source| RecordError::Open { path: path.to_owned(), source })?;
-                spawn_local(Writer::new(shared, sink, path.to_owned()).run())
-            }
-            Backend::Blocking => spawn_local(Writer::new(shared, BlockingFile(file), path.to_owned()).run()),
-        };
-        Ok(Self { recorder, writer })
+        let (backlog, writer) = start_writer(path, backend, Content::Frames)?;
+        Ok(Self { recorder: Rc::new(RefCell::new(Recorder::new(backlog))), writer })
     }
 
     /// What to give frames to.
@@ -110,85 +123,64 @@ impl Recording {
 
     /// Writes what there is and closes the file. A recording that is dropped instead may lose its last second.
     pub async fn finish(self) -> Summary {
-        self.recorder.borrow_mut().finish();
-        if let Err(error) = self.writer.await {
-            tracing::error!("the recording's writer ended early: {error}");
-        }
-        let recorder = self.recorder.borrow();
-        Summary { recorded: recorder.recorded, unrecorded: recorder.unrecorded }
+        let backlog = Rc::clone(&self.recorder.borrow().backlog);
+        finish(&backlog, self.writer, Content::Frames).await
     }
 }
 
 /// Takes frames as lines of text. Owned by the one thread that moves frames.
 #[derive(Debug)]
 pub struct Recorder {
-    halves: Halves,
-    work: Rc<Notify>,
-    finishing: bool,
-    recorded: u64,
-    unrecorded: u64,
+    backlog: SharedBacklog,
 }
 
 impl Recorder {
-    fn new(mid_line: bool) -> Self {
-        let mut halves = Halves::new();
-        if mid_line && let Some(text) = halves.room(1) {
-            // The line that somebody did not finish stays alone.
-            text.push(b'\n');
-        }
-        Self { halves, work: Rc::new(Notify::new()), finishing: false, recorded: 0, unrecorded: 0 }
+    fn new(backlog: SharedBacklog) -> Self {
+        Self { backlog }
     }
 
     /// Takes a frame received or sent at `at_ns` (nanoseconds since 1970, UTC) on `interface`. Allocates nothing
     /// and never waits; without room the frame is counted in [`Recorder::unrecorded`].
     pub fn record(&mut self, at_ns: u64, interface: &str, image: Image<'_>) {
-        let was_full = self.halves.is_full();
         // The name counts twice, so that a software bus's longer one fits too.
         let line_bytes_max = LOG_LINE_BYTES_MAX + interface.len();
-        let room = if self.finishing { None } else { self.halves.room(line_bytes_max) };
-        let Some(text) = room else {
-            self.unrecorded += 1;
-            return;
-        };
-        write_log_line(text, at_ns, interface, image);
-        self.recorded += 1;
-        if self.halves.is_full() && !was_full {
-            self.work.notify_one();
-        }
+        let write = |text: &mut Vec<u8>| write_log_line(text, at_ns, interface, image);
+        self.backlog.borrow_mut().push(line_bytes_max, write);
     }
 
     /// Frames left out so far: the file was slow or refused, and both halves were full.
     pub fn unrecorded(&self) -> u64 {
-        self.unrecorded
+        self.backlog.borrow().lost()
     }
+}
 
-    fn finish(&mut self) {
-        self.finishing = true;
-        self.work.notify_one();
-    }
+/// Opens the file and starts the task that writes to it.
+fn start_writer(
+    path: &Path,
+    backend: Backend,
+    content: Content,
+) -> Result<(SharedBacklog, JoinHandle<()>), RecordError> {
+    let (file, mid_line) = file::open(path, content)?;
+    let backlog = Rc::new(RefCell::new(Backlog::new(mid_line)));
+    let shared = Rc::clone(&backlog);
+    let path = path.to_owned();
+    let writer = match backend {
+        Backend::Uring => match UringFile::new(file) {
+            Ok(sink) => spawn_local(Writer::new(shared, sink, path, content).run()),
+            Err(source) => return Err(RecordError::Open { content, path, source }),
+        },
+        Backend::Blocking => spawn_local(Writer::new(shared, BlockingFile(file), path, content).run()),
+    };
+    Ok((backlog, writer))
+}
 
-    fn is_finishing(&self) -> bool {
-        self.finishing
+/// Has everything written, and the file closed.
+async fn finish(backlog: &SharedBacklog, writer: JoinHandle<()>, content: Content) -> Summary {
+    backlog.borrow_mut().finish();
+    if let Err(error) = writer.await {
+        tracing::error!("the {content}'s writer ended early: {error}");
     }
-
-    fn work(&self) -> Rc<Notify> {
-        Rc::clone(&self.work)
-    }
-
-    fn take(&mut self, aged: bool) -> Option<Vec<u8>> {
-        self.halves.take(aged)
-    }
-
-    fn give_back(&mut self, half: Vec<u8>) {
-        self.halves.give_back(half);
-    }
-
-    /// Text that will not reach the file after all.
-    fn count_lost(&mut self, text: &[u8]) {
-        let lines = text.iter().filter(|byte| **byte == b'\n').count() as u64;
-        self.recorded = self.recorded.saturating_sub(lines);
-        self.unrecorded += lines;
-    }
+    backlog.borrow().summary()
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, symlink};
+use std::time::Duration;
 
 use tokio::task::LocalSet;
 
 use super::*;
 use crate::frame::{Frame, Identifier};
+use crate::metrics::histograms::{Histograms, Kind};
+use crate::moment::WallTime;
 
 /// A folder of one test's own, removed with it.
 struct Folder(PathBuf);
@@ -119,7 +122,7 @@ fn a_full_disk_is_counted_and_ends_nothing() {
 #[test]
 fn what_cannot_be_recorded_to_says_so_in_a_line() {
     let folder = Folder::new("refused");
-    let refusal = |name: &str| file::open(&folder.file(name)).unwrap_err().to_string();
+    let refusal = |name: &str| file::open(&folder.file(name), Content::Frames).unwrap_err().to_string();
     let at = |name: &str| folder.file(name).display().to_string();
 
     for name in ["bus.pcapng", "bus", ".log"] {
@@ -142,9 +145,108 @@ fn what_cannot_be_recorded_to_says_so_in_a_line() {
     fs::create_dir(folder.file("folder.log")).unwrap();
     assert!(refusal("folder.log").contains("Is a directory"));
 
-    let _held = file::open(&folder.file("held.log")).unwrap();
+    let _held = file::open(&folder.file("held.log"), Content::Frames).unwrap();
     assert_eq!(
         refusal("held.log"),
-        format!("another process records to {}: give --record another file", at("held.log"))
+        format!("{} is being written to already: give --record another file", at("held.log"))
+    );
+}
+
+const TEN_SECONDS: Duration = Duration::from_secs(10);
+
+/// A log of one interval with two histograms: seven lines.
+async fn log_to(path: &Path, backend: Backend) -> Summary {
+    let mut log =
+        HistogramLog::start(path, backend, WallTime::from_nanos(1_700_000_000_000_000_000)).unwrap();
+    let mut histograms = Histograms::new();
+    histograms.record(Kind::CanToTcp, 12_100);
+    histograms.record_n(Kind::BatchIn, 4, 3);
+    log.write(histograms.interval(), TEN_SECONDS, TEN_SECONDS);
+    assert_eq!(log.unwritten(), 0);
+    log.finish().await
+}
+
+#[test]
+fn an_existing_histogram_log_is_continued_with_a_head_of_its_own() {
+    let folder = Folder::new("histograms");
+    with_each_backend(async |backend| {
+        let path = folder.file(&format!("{backend:?}.hlog"));
+        fs::write(&path, "Tag=can_to_tcp,0.0").unwrap();
+        for _ in 0..2 {
+            let summary = log_to(&path, backend).await;
+            assert_eq!(summary, Summary { recorded: 7, unrecorded: 0 });
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 1 + 2 * 7);
+        assert_eq!(lines[0], "Tag=can_to_tcp,0.0", "what a crash left unfinished stays alone");
+        assert_eq!(lines[1..8], lines[8..]);
+        assert_eq!(lines[3], "#[StartTime: 1700000000.000 (seconds since epoch)]");
+        assert!(lines[6].starts_with("Tag=can_to_tcp,10.000,10.000,12159.000,HISTFAAA"), "{}", lines[6]);
+        assert!(lines[7].starts_with("Tag=batch_in,10.000,10.000,4.000,HISTFAAA"), "{}", lines[7]);
+    });
+}
+
+#[test]
+fn a_histogram_log_without_room_counts_what_it_leaves_out() {
+    let folder = Folder::new("histograms-full");
+    with_each_backend(async |backend| {
+        let path = folder.file(&format!("{backend:?}.hlog"));
+        let mut log = HistogramLog::start(&path, backend, WallTime::from_nanos(0)).unwrap();
+        let mut histograms = Histograms::new();
+        histograms.record(Kind::BatchIn, 1);
+        // The writer has no turn before the end. A line of this histogram has some 100 bytes, and two halves take 2 MiB.
+        let mut taken = 0;
+        while log.unwritten() == 0 {
+            log.write(histograms.interval(), Duration::ZERO, TEN_SECONDS);
+            taken += 1;
+        }
+        assert!((15_000..30_000).contains(&taken), "{taken}");
+        let summary = log.finish().await;
+        // The head's five lines are there, the last histogram is not.
+        assert_eq!(summary, Summary { recorded: 5 + taken - 1, unrecorded: 1 });
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count() as u64, summary.recorded);
+    });
+}
+
+#[test]
+fn a_histogram_log_on_a_full_disk_is_counted_and_ends_nothing() {
+    if !fs::metadata("/dev/full").is_ok_and(|metadata| metadata.file_type().is_char_device()) {
+        println!("SKIPPED: this machine has no /dev/full");
+        return;
+    }
+    with_each_backend(async |backend| {
+        let summary = log_to(Path::new("/dev/full"), backend).await;
+        assert_eq!(summary, Summary { recorded: 0, unrecorded: 7 });
+    });
+}
+
+#[test]
+fn a_histogram_log_that_cannot_be_written_says_so_in_a_line() {
+    let folder = Folder::new("histograms-refused");
+    let refusal = |name: &str| file::open(&folder.file(name), Content::Histograms).unwrap_err().to_string();
+    let at = |name: &str| folder.file(name).display().to_string();
+    assert_eq!(
+        refusal("none/bus.hlog"),
+        format!(
+            "cannot open histogram log {}: No such file or directory (os error 2): \
+             give --histogram-log a file that can be written",
+            at("none/bus.hlog")
+        )
+    );
+    let _held = file::open(&folder.file("held"), Content::Histograms).unwrap();
+    assert_eq!(
+        refusal("held"),
+        format!("{} is being written to already: give --histogram-log another file", at("held"))
+    );
+    // A process of its own, whose end is waited for: the name of a pipe is made by nothing in the standard library.
+    let made = std::process::Command::new("mkfifo").arg(folder.file("pipe")).status().unwrap();
+    assert!(made.success());
+    assert_eq!(
+        refusal("pipe"),
+        format!(
+            "cannot log histograms to {}: it is a pipe or a socket: give --histogram-log a regular file",
+            at("pipe")
+        )
     );
 }

@@ -1,14 +1,13 @@
-//! Brings full and aged halves to the file. Knows no frame; the clock it reads is the flush timer's.
+//! Brings full and aged halves to the file. Knows no line; the clock it reads is the flush timer's.
 
-use std::cell::RefCell;
 use std::io;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::Recorder;
+use super::Content;
+use super::backlog::SharedBacklog;
 use super::buffer::HALVES;
 use super::file::Sink;
 
@@ -17,27 +16,28 @@ use super::file::Sink;
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) struct Writer<S> {
-    recorder: Rc<RefCell<Recorder>>,
+    backlog: SharedBacklog,
     sink: S,
     path: PathBuf,
+    content: Content,
     /// A half that the file did not take whole, and how much of it is written: its rest goes first.
     unfinished: Option<(Vec<u8>, usize)>,
-    /// Lines unrecorded when the file began to refuse; `None` while it works.
+    /// Lines lost when the file began to refuse; `None` while it works.
     failing_since: Option<u64>,
 }
 
 impl<S: Sink> Writer<S> {
-    pub(super) fn new(recorder: Rc<RefCell<Recorder>>, sink: S, path: PathBuf) -> Self {
-        Self { recorder, sink, path, unfinished: None, failing_since: None }
+    pub(super) fn new(backlog: SharedBacklog, sink: S, path: PathBuf, content: Content) -> Self {
+        Self { backlog, sink, path, content, unfinished: None, failing_since: None }
     }
 
-    /// Writes until the recorder is finished.
+    /// Writes until the backlog is finished.
     pub(super) async fn run(mut self) {
-        let work = self.recorder.borrow().work();
+        let work = self.backlog.borrow().work();
         let mut due = Instant::now() + FLUSH_INTERVAL;
         loop {
             let woken = timeout_at(due, work.notified()).await.is_ok();
-            let finishing = self.recorder.borrow().is_finishing();
+            let finishing = self.backlog.borrow().is_finishing();
             if woken && !finishing {
                 // A file that refused a moment ago is left to the timer.
                 if self.failing_since.is_none() {
@@ -58,14 +58,14 @@ impl<S: Sink> Writer<S> {
         let mut aged_halves = if aged { HALVES } else { 0 };
         loop {
             let taken = self.unfinished.take().or_else(|| {
-                let half = self.recorder.borrow_mut().take(aged_halves > 0);
+                let half = self.backlog.borrow_mut().take(aged_halves > 0);
                 half.map(|half| (half, 0))
             });
             let Some((half, written)) = taken else { return };
             aged_halves = aged_halves.saturating_sub(1);
             match self.write_whole(half, written).await {
                 Ok(half) => {
-                    self.recorder.borrow_mut().give_back(half);
+                    self.backlog.borrow_mut().give_back(half);
                     self.say_working();
                 }
                 Err(error) => return self.say_failing(&error),
@@ -102,46 +102,44 @@ impl<S: Sink> Writer<S> {
             {
                 tracing::error!("{}: cannot take half a line off its end: {error}", self.path.display());
             }
-            let mut recorder = self.recorder.borrow_mut();
-            recorder.count_lost(&half[written..]);
-            recorder.give_back(half);
+            let mut backlog = self.backlog.borrow_mut();
+            backlog.count_lost(&half[written..]);
+            backlog.give_back(half);
         }
         for _ in 0..HALVES {
-            let mut recorder = self.recorder.borrow_mut();
-            let Some(half) = recorder.take(true) else { return };
-            recorder.count_lost(&half);
-            recorder.give_back(half);
+            let mut backlog = self.backlog.borrow_mut();
+            let Some(half) = backlog.take(true) else { return };
+            backlog.count_lost(&half);
+            backlog.give_back(half);
         }
     }
 
     fn say_failing(&mut self, error: &io::Error) {
         if self.failing_since.is_none() {
-            self.failing_since = Some(self.recorder.borrow().unrecorded());
-            tracing::error!(
-                "cannot write recording {}: {error}: the bridge goes on, and recording when the file can be written",
-                self.path.display()
-            );
+            self.failing_since = Some(self.backlog.borrow().lost());
+            tracing::error!("{}", self.content.failing(&self.path, error));
         }
     }
 
     fn say_working(&mut self) {
         if let Some(before) = self.failing_since.take() {
-            let lost = self.recorder.borrow().unrecorded() - before;
-            tracing::warn!(
-                "recording {} again: {lost} frames were not recorded meanwhile",
-                self.path.display()
-            );
+            let lost = self.backlog.borrow().lost() - before;
+            tracing::warn!("{}", self.content.working(&self.path, lost));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
     use std::collections::VecDeque;
+    use std::rc::Rc;
 
     use tokio::sync::Notify;
     use tokio::task::{LocalSet, spawn_local};
 
+    use super::super::backlog::Backlog;
+    use super::super::{Recorder, Summary};
     use super::*;
     use crate::frame::{Frame, Identifier};
 
@@ -184,13 +182,14 @@ mod tests {
     fn writer(answers: impl IntoIterator<Item = Answer>) -> (Writer<Rc<Script>>, Rc<Script>) {
         let script =
             Rc::new(Script { answers: RefCell::new(answers.into_iter().collect()), ..Script::default() });
-        let recorder = Rc::new(RefCell::new(Recorder::new(false)));
-        (Writer::new(recorder, Rc::clone(&script), PathBuf::from("bus.log")), script)
+        let backlog = Rc::new(RefCell::new(Backlog::new(false)));
+        let path = PathBuf::from("bus.log");
+        (Writer::new(backlog, Rc::clone(&script), path, Content::Frames), script)
     }
 
-    fn record(recorder: &RefCell<Recorder>, raw: u32) {
+    fn record(backlog: &SharedBacklog, raw: u32) {
         let frame = Frame::data(Identifier::standard(raw).unwrap(), &[0xAB]).unwrap();
-        recorder.borrow_mut().record(1_700_000_000_000_001_000, "can0", frame.image());
+        Recorder::new(Rc::clone(backlog)).record(1_700_000_000_000_001_000, "can0", frame.image());
     }
 
     fn block_on(future: impl Future<Output = ()>) {
@@ -205,8 +204,8 @@ mod tests {
         block_on(async {
             let answers = [Answer::Take(1), Answer::Refuse(libc::EINTR), Answer::Take(40)];
             let (mut writer, script) = writer(answers);
-            record(&writer.recorder, 1);
-            record(&writer.recorder, 2);
+            record(&writer.backlog, 1);
+            record(&writer.backlog, 2);
             writer.flush(false).await;
             assert!(script.text.borrow().is_empty(), "nothing is full or aged");
             writer.flush(true).await;
@@ -220,17 +219,17 @@ mod tests {
         block_on(async {
             let full = || Answer::Refuse(libc::ENOSPC);
             let (mut writer, script) = writer([Answer::Take(10), full(), full()]);
-            record(&writer.recorder, 1);
+            record(&writer.backlog, 1);
             writer.flush(true).await;
             assert_eq!(*script.text.borrow(), b"(170000000");
             assert!(writer.failing_since.is_some());
-            record(&writer.recorder, 2);
+            record(&writer.backlog, 2);
             writer.flush(true).await;
             assert_eq!(*script.text.borrow(), b"(170000000");
             writer.flush(true).await;
             assert_eq!(*script.text.borrow(), [FIRST, SECOND].concat().as_bytes());
             assert!(writer.failing_since.is_none());
-            assert_eq!(writer.recorder.borrow().unrecorded(), 0);
+            assert_eq!(writer.backlog.borrow().lost(), 0);
         });
     }
 
@@ -238,13 +237,13 @@ mod tests {
     fn what_a_full_disk_leaves_no_room_for_is_counted() {
         block_on(async {
             let (mut writer, script) = writer([Answer::Refuse(libc::ENOSPC)]);
-            record(&writer.recorder, 1);
+            record(&writer.backlog, 1);
             writer.flush(true).await;
             // The other half has 1,048,576 bytes; a line of 32 is taken while 181 are free: 32,763 of them.
             for _ in 0..40_000 {
-                record(&writer.recorder, 2);
+                record(&writer.backlog, 2);
             }
-            assert_eq!(writer.recorder.borrow().unrecorded(), 40_000 - 32_763);
+            assert_eq!(writer.backlog.borrow().lost(), 40_000 - 32_763);
             writer.flush(true).await;
             assert_eq!(script.text.borrow().len(), 32 * 32_764);
             assert!(script.text.borrow().starts_with([FIRST, SECOND].concat().as_bytes()));
@@ -256,14 +255,14 @@ mod tests {
         block_on(async {
             let full = || Answer::Refuse(libc::ENOSPC);
             let (writer, script) = writer([Answer::Take(32 + 7), full(), full()]);
-            let recorder = Rc::clone(&writer.recorder);
+            let backlog = Rc::clone(&writer.backlog);
             for raw in [1, 2, 3] {
-                record(&recorder, raw);
+                record(&backlog, raw);
             }
-            recorder.borrow_mut().finish();
+            backlog.borrow_mut().finish();
             writer.run().await;
             assert_eq!(*script.text.borrow(), FIRST.as_bytes());
-            assert_eq!((recorder.borrow().recorded, recorder.borrow().unrecorded), (1, 2));
+            assert_eq!(backlog.borrow().summary(), Summary { recorded: 1, unrecorded: 2 });
         });
     }
 
@@ -271,10 +270,10 @@ mod tests {
     fn a_full_half_wakes_the_writer() {
         block_on(async {
             let (mut writer, script) = writer([]);
-            let work = writer.recorder.borrow().work();
+            let work = writer.backlog.borrow().work();
             // One line more than a half takes.
             for _ in 0..32_764 {
-                record(&writer.recorder, 2);
+                record(&writer.backlog, 2);
             }
             work.notified().await;
             writer.flush(false).await;
@@ -286,14 +285,14 @@ mod tests {
     fn an_aged_half_is_written_after_a_second() {
         block_on(LocalSet::new().run_until(async {
             let (writer, script) = writer([]);
-            let recorder = Rc::clone(&writer.recorder);
+            let backlog = Rc::clone(&writer.backlog);
             let begin = Instant::now();
             let task = spawn_local(writer.run());
-            record(&recorder, 1);
+            record(&backlog, 1);
             script.written.notified().await;
             assert!(begin.elapsed() >= Duration::from_millis(999), "{:?}", begin.elapsed());
             assert_eq!(*script.text.borrow(), FIRST.as_bytes());
-            recorder.borrow_mut().finish();
+            backlog.borrow_mut().finish();
             task.await.unwrap();
         }));
     }

@@ -14,7 +14,16 @@ pub struct ReceivedFrame {
     /// How long ago the peer's kernel received it, at the least; zero where the clocks do not allow to say.
     pub age: Duration,
     /// How long ago that probably was, where the clocks allow to say.
-    pub one_way: Option<Duration>,
+    pub one_way: Option<OneWay>,
+}
+
+/// The time from a peer's kernel to here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OneWay {
+    /// Nanoseconds; by clocks that are wrong it may be below zero.
+    pub elapsed_ns: i64,
+    /// How wrong that may be.
+    pub uncertainty_ns: u64,
 }
 
 impl ReceivedFrame {

@@ -140,7 +140,7 @@ enum Stage {
 /// What is spoken after the greeting.
 #[derive(Debug)]
 enum Framing {
-    V4(v4::Framing),
+    V4(Box<v4::Framing>),
     V5(Box<v5::Conversation>),
 }
 
@@ -170,7 +170,7 @@ impl Session {
             stage,
             greeting_due: matches!(stage, Stage::AwaitGreeting { .. }),
             agreement: Agreement { version: Version::V40, features: Features::default() },
-            framing: Framing::V4(v4::Framing::new(Layout::default())),
+            framing: Framing::V4(Box::new(v4::Framing::new(Layout::default()))),
             books,
         }
     }
@@ -471,7 +471,7 @@ impl Session {
             self.books = None;
             let features = self.config.offer.agreed_with(offered.features);
             self.agreement = Agreement { version: Version::V41, features };
-            self.framing = Framing::V4(v4::Framing::new(Layout::new(features)));
+            self.framing = Framing::V4(Box::new(v4::Framing::new(Layout::new(features))));
         }
         // A server answers; a client has spoken already.
         self.greeting_due = role == Role::Server;

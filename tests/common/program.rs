@@ -199,10 +199,11 @@ impl Finished {
     }
 }
 
-/// Names and values of `sent 12 received 3 ...`.
+/// Names and values of `sent 12 received 3 ...`, without the percentiles that may follow: `can_to_tcp_us 1.2/3.4/5.6/7.8`.
 pub fn counters(pairs: &str) -> HashMap<String, u64> {
     let words: Vec<&str> = pairs.split_whitespace().collect();
-    words.chunks(2).map(|pair| (pair[0].to_owned(), pair[1].parse().unwrap())).collect()
+    let counters = words.chunks(2).take_while(|pair| !pair[1].contains('/'));
+    counters.map(|pair| (pair[0].to_owned(), pair[1].parse().unwrap())).collect()
 }
 
 /// A name that no other test of this or of another test run uses, short enough for a network interface

@@ -49,10 +49,15 @@ impl Handler for Links {
     }
 
     fn stream_bytes(&mut self, token: Token, bytes: &[u8]) -> Consumed {
-        let now = self.now();
-        match self.touched(token) {
-            Some((link, _)) => link.stream_bytes(bytes, now, |_| {}),
-            None => Consumed { bytes: bytes.len(), pause: true },
+        // Not the turn's: a heartbeat must not seem to have come before it did.
+        let now = self.clock.read();
+        let (index, _) = address::resolve(token);
+        self.mark(index);
+        match self.table.get_mut(index) {
+            Some(Some(link)) => link.stream_bytes(bytes, now, |one_way| {
+                self.histograms.record_one_way(one_way.elapsed_ns, one_way.uncertainty_ns);
+            }),
+            _ => Consumed { bytes: bytes.len(), pause: true },
         }
     }
 

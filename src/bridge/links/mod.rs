@@ -21,6 +21,7 @@ use super::incidents::{self, LineLimit};
 use super::link::{Ended, Link, LinkLimits};
 use crate::engine::Engine;
 use crate::metrics::Counters;
+use crate::metrics::histograms::Histograms;
 use crate::moment::{Moment, Now};
 use crate::record::Recorder;
 use crate::session::{Role, Session, SessionConfig};
@@ -55,6 +56,8 @@ pub struct Links {
     refusals: LineLimit,
     /// Counters of links that have ended.
     past: Counters,
+    /// How late frames are, of all links together.
+    pub histograms: Histograms,
 }
 
 impl Links {
@@ -78,6 +81,7 @@ impl Links {
             bus_wanted: false,
             refusals: LineLimit::default(),
             past: Counters::default(),
+            histograms: Histograms::new(),
         }
     }
 

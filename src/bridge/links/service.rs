@@ -1,6 +1,7 @@
 //! What a link wants after a turn, done with the engine.
 
 use std::io;
+use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
@@ -9,9 +10,12 @@ use crate::bridge::bus_socket::BusSocket;
 use crate::bridge::clock::wall_time;
 use crate::bridge::link::{Ending, Link};
 use crate::bridge::link_bus::LinkBus;
+use crate::bridge::transmit_queue::Arrival;
 use crate::engine::Engine;
 use crate::frame::Frame;
-use crate::moment::{Moment, Now};
+use crate::metrics::Counters;
+use crate::metrics::histograms::{Histograms, Kind};
+use crate::moment::{Moment, Now, WallTime};
 use crate::record::Recorder;
 use crate::session::{Event, Role};
 use crate::wire::v5::Goodbye;
@@ -70,6 +74,9 @@ impl Links {
     /// What the peer has said beside frames.
     fn take_events(&mut self, index: usize, now: Moment) {
         let Some(link) = &mut self.table[index] else { return };
+        while let Some(round_trip) = link.session.take_round_trip() {
+            self.histograms.record(Kind::RoundTrip, nanoseconds(round_trip));
+        }
         while let Some(event) = link.session.take_event() {
             words::tell(link, &event, &self.buses);
             if let Event::Goodbye(_) = event {
@@ -86,7 +93,9 @@ impl Links {
         let recorder = self.recorder.as_ref();
         for (number, LinkBus { id, inbound, .. }) in link.buses.iter_mut().enumerate() {
             let socket = &self.buses[number];
-            inbound.flush(engine, *id, now.monotonic, |frames, _| {
+            let (clock, histograms) = (self.clock, &mut self.histograms);
+            inbound.flush(engine, *id, now.monotonic, |frames, arrivals| {
+                record_accepted(histograms, arrivals, clock.now());
                 if let Some(recorder) = recorder {
                     record_written(&mut recorder.borrow_mut(), socket, frames, records);
                 }
@@ -98,7 +107,10 @@ impl Links {
             engine.resume_stream(stream);
         }
         if link.may_send() {
-            link.outbound.flush(engine, stream, &mut link.session, now, |_| {})?;
+            let histograms = &mut self.histograms;
+            link.outbound.flush(engine, stream, &mut link.session, now, |received| {
+                record_sent(histograms, received);
+            })?;
         }
         if link.wants_finish() {
             engine.finish_stream(stream)?;
@@ -183,11 +195,7 @@ impl Links {
         self.take_out(engine, index);
     }
 
-    fn take_out<E: Engine>(
-        &mut self,
-        engine: &mut E,
-        index: usize,
-    ) -> Option<(crate::metrics::Counters, String)> {
+    fn take_out<E: Engine>(&mut self, engine: &mut E, index: usize) -> Option<(Counters, String)> {
         let mut link = self.table[index].take()?;
         for bus in 0..link.buses.len() {
             buses::close(&mut link, bus, &self.buses, engine);
@@ -201,6 +209,31 @@ impl Links {
         self.past.add(&counters);
         Some((counters, reason))
     }
+}
+
+/// Frames that were handed to TCP, by when the kernel received them.
+fn record_sent(histograms: &mut Histograms, received: &[WallTime]) {
+    if received.is_empty() {
+        return;
+    }
+    let now = wall_time();
+    received.iter().for_each(|received| histograms.record_between(Kind::CanToTcp, *received, now));
+    histograms.record(Kind::BatchOut, received.len() as u64);
+}
+
+/// Frames that a bus took, by when they arrived.
+fn record_accepted(histograms: &mut Histograms, arrivals: &[Arrival], now: Moment) {
+    if arrivals.is_empty() {
+        return;
+    }
+    for arrival in arrivals {
+        histograms.record(Kind::TcpToCan, nanoseconds(now.since(arrival.at)));
+    }
+    histograms.record(Kind::BatchIn, arrivals.len() as u64);
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn close_stream<E: Engine>(link: &mut Link, engine: &mut E) {

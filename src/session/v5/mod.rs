@@ -19,7 +19,7 @@ use self::matching::Matching;
 use self::speech::Due;
 use super::clock_offset::{ClockOffset, Estimate};
 use super::{
-    Cause, Disposal, Event, Fault, FrameQueue, Identity, Outcome, Progress, ReceivedFrame, Role,
+    Cause, Disposal, Event, Fault, FrameQueue, Identity, OneWay, Outcome, Progress, ReceivedFrame, Role,
     SessionCounters,
 };
 use crate::buffer::SendBuffer;
@@ -75,6 +75,8 @@ pub(super) struct Conversation {
     receipt_seen: [bool; MAX_BUSES],
     clock: ClockOffset,
     heartbeat: Heartbeat,
+    /// When the PING was sent that is not answered yet.
+    asked_at: Option<WallTime>,
     due: Due,
     states: [BusState; MAX_BUSES],
     peer_states: [Option<BusState>; MAX_BUSES],
@@ -83,6 +85,8 @@ pub(super) struct Conversation {
     events: VecDeque<Event>,
     round_trips: VecDeque<Duration>,
     goodbye: Option<Goodbye>,
+    /// GOODBYE was written: nothing follows it.
+    is_silent: bool,
     /// Whether both sides remember each other from an earlier connection.
     remembered: bool,
 }
@@ -104,6 +108,7 @@ impl Conversation {
             receipt_seen: [false; MAX_BUSES],
             clock: ClockOffset::new(),
             heartbeat,
+            asked_at: None,
             due: Due { hello: role == Role::Client, ..Due::default() },
             states: [BusState::default(); MAX_BUSES],
             peer_states: [None; MAX_BUSES],
@@ -112,6 +117,7 @@ impl Conversation {
             events: VecDeque::with_capacity(EVENTS),
             round_trips: VecDeque::with_capacity(EVENTS),
             goodbye: None,
+            is_silent: false,
             remembered: false,
         }
     }
@@ -305,18 +311,12 @@ impl Conversation {
             self.counters.peer_error_frames += 1;
             return;
         }
-        let (age, one_way) = match clock {
-            Some(clock) => {
-                let elapsed = i128::from(wall.as_nanos()) - i128::from(entry.time().as_nanos())
-                    + i128::from(clock.ahead_ns);
-                let certain = elapsed - i128::from(clock.uncertainty_ns);
-                let duration = |nanoseconds: i128| {
-                    Duration::from_nanos(u64::try_from(nanoseconds.max(0)).unwrap_or(u64::MAX))
-                };
-                (duration(certain), Some(duration(elapsed)))
-            }
-            None => (Duration::ZERO, None),
-        };
+        let one_way = clock.and_then(|clock| one_way(entry.time(), wall, clock));
+        // What is certain to have passed.
+        let age = one_way.map_or(Duration::ZERO, |one_way| {
+            let certain = i128::from(one_way.elapsed_ns) - i128::from(one_way.uncertainty_ns);
+            Duration::from_nanos(u64::try_from(certain).unwrap_or(0))
+        });
         queue.push(bus, ReceivedFrame { frame: entry.to_frame(), age, one_way });
     }
 
@@ -380,6 +380,10 @@ impl Conversation {
 
     fn take_pong(&mut self, pong: Pong, now: Now) {
         let Pong { ping_sent_at, ping_received_at, sent_at } = pong;
+        // An answer to what was not asked says nothing.
+        if self.asked_at.take_if(|asked| *asked == ping_sent_at).is_none() {
+            return;
+        }
         let round_trip = self.clock.sample(now.monotonic, ping_sent_at, ping_received_at, sent_at, now.wall);
         if let Some(round_trip) = round_trip
             && self.round_trips.len() < EVENTS
@@ -461,4 +465,14 @@ impl Conversation {
         }
         self.events.push_back(event);
     }
+}
+
+/// The time that a frame took, by the peer's corrected clock and ours; `None` for a time that cannot be one.
+fn one_way(sent: WallTime, now: WallTime, clock: Estimate) -> Option<OneWay> {
+    if sent == WallTime::default() {
+        return None;
+    }
+    let by_our_clock = i128::from(sent.as_nanos()) - i128::from(clock.ahead_ns);
+    let elapsed_ns = i64::try_from(i128::from(now.as_nanos()) - by_our_clock).ok()?;
+    Some(OneWay { elapsed_ns, uncertainty_ns: clock.uncertainty_ns })
 }

@@ -55,7 +55,9 @@ impl Conversation {
     /// Whether [`Conversation::speak`] has something to say now.
     pub fn has_something_to_say(&self) -> bool {
         let Due { pong, states, losses_ripe, ping, goodbye, .. } = &self.due;
-        self.is_open() && (pong.is_some() || *states != 0 || *losses_ripe || *ping || *goodbye)
+        self.is_open()
+            && !self.is_silent
+            && (pong.is_some() || *states != 0 || *losses_ripe || *ping || *goodbye)
     }
 
     /// Notes what has become due. That it is due does not come back, however long it takes to be said.
@@ -67,7 +69,7 @@ impl Conversation {
     /// Writes what is due behind the frames of a buffer that is about to be sent. The room for it was kept free.
     pub fn speak(&mut self, now: Now, out: &mut SendBuffer) {
         self.writer.close();
-        if !self.is_open() {
+        if !self.is_open() || self.is_silent {
             return;
         }
         let is_last = std::mem::take(&mut self.due.goodbye);
@@ -97,10 +99,12 @@ impl Conversation {
             }
         }
         if is_heartbeat {
+            self.asked_at = Some(now.wall);
             must_fit(write_ping(out, now.wall));
         }
         if let (true, Some(reason)) = (is_last, self.goodbye) {
             must_fit(reason.write(out));
+            self.is_silent = true;
         }
     }
 

@@ -1,0 +1,105 @@
+//! What it costs to know how late frames are: of each value, and of each interval.
+
+use std::time::Duration;
+
+use canip_peer::metrics::histograms::{Histograms, IntervalLog, Kind};
+use canip_peer::moment::WallTime;
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+
+use crate::FRAMES;
+
+/// Latencies of 10 to 200 µs, in random order, the same in every run.
+fn latencies_ns() -> Vec<u64> {
+    let mut random = fastrand::Rng::with_seed(1);
+    (0..FRAMES).map(|_| random.u64(10_000..200_000)).collect()
+}
+
+/// An interval of 100,000 frames each way, with a straggler of 200 ms.
+fn record_busy_interval(histograms: &mut Histograms) {
+    let mut random = fastrand::Rng::with_seed(2);
+    for _ in 0..100_000 {
+        let nanoseconds = random.u64(10_000..200_000);
+        histograms.record(Kind::CanToTcp, nanoseconds);
+        histograms.record(Kind::TcpToCan, nanoseconds / 2);
+        histograms.record_one_way(3 * nanoseconds as i64, 40_000);
+        histograms.record(Kind::BatchOut, nanoseconds % 20);
+        histograms.record(Kind::BatchIn, nanoseconds % 30);
+    }
+    histograms.record(Kind::CanToTcp, 200_000_000);
+    histograms.record_n(Kind::RoundTrip, 400_000, 5);
+}
+
+fn busy() -> Histograms {
+    let mut histograms = Histograms::new();
+    record_busy_interval(&mut histograms);
+    histograms
+}
+
+#[divan::bench]
+fn record(bencher: Bencher) {
+    let values = latencies_ns();
+    let mut histograms = Histograms::new();
+    bencher.counter(ItemsCount::new(FRAMES)).bench_local(|| {
+        for &value in black_box(&values) {
+            histograms.record(Kind::CanToTcp, value);
+        }
+    });
+    assert!(!histograms.interval().get(Kind::CanToTcp).is_empty());
+}
+
+#[divan::bench]
+fn record_between(bencher: Bencher) {
+    let values = latencies_ns();
+    let mut histograms = Histograms::new();
+    let received = WallTime::from_nanos(1_700_000_000_000_000_000);
+    bencher.counter(ItemsCount::new(FRAMES)).bench_local(|| {
+        for &value in black_box(&values) {
+            let now = WallTime::from_nanos(received.as_nanos() + value);
+            histograms.record_between(Kind::CanToTcp, black_box(received), now);
+        }
+    });
+    assert!(!histograms.interval().get(Kind::CanToTcp).is_empty());
+}
+
+/// The end of a busy interval, where there were others before.
+#[divan::bench]
+fn next_interval(bencher: Bencher) {
+    bencher
+        .with_inputs(|| {
+            let mut histograms = busy();
+            histograms.next_interval();
+            record_busy_interval(&mut histograms);
+            histograms
+        })
+        .bench_local_refs(Histograms::next_interval);
+}
+
+#[divan::bench]
+fn summary_line(bencher: Bencher) {
+    let histograms = busy();
+    bencher.bench_local(|| histograms.interval().summary().to_string());
+}
+
+/// Six lines of the interval log.
+#[divan::bench]
+fn log_lines(bencher: Bencher) {
+    let histograms = busy();
+    let mut log = IntervalLog::new();
+    let mut text = Vec::new();
+    bencher.bench_local(|| {
+        text.clear();
+        for (kind, histogram) in histograms.interval().recorded() {
+            log.write_line(kind, histogram, Duration::ZERO, Duration::from_secs(10), &mut text);
+        }
+        text.len()
+    });
+}
+
+#[divan::bench]
+fn distributions(bencher: Bencher) {
+    let histograms = busy();
+    bencher.bench_local(|| {
+        histograms.whole().distributions().map(|table| table.to_string().len()).sum::<usize>()
+    });
+}

@@ -1,0 +1,251 @@
+//! How late frames are, and how many go at once: a fixed set of HdrHistograms, three significant digits each.
+//!
+//! ```text
+//!  record ──► interval ── next_interval ──► total
+//!                │                            │
+//!                ▼                            ▼
+//!     summary line, interval log      distribution at the end
+//! ```
+//!
+//! A value is counted once, in the interval that runs; when that ends it is added to the total, so that keeping both
+//! costs a frame nothing. All memory is there from the start: recording neither allocates nor fails, whatever the
+//! value. `bench/micro` measures what that costs: a nanosecond or two a value.
+//!
+//! Knows no clock: times are arguments.
+
+mod distribution;
+mod interval_log;
+mod summary;
+
+use hdrhistogram::Histogram;
+
+use crate::moment::WallTime;
+
+pub use distribution::Distribution;
+pub use interval_log::IntervalLog;
+pub use summary::Summary;
+
+/// Of every value three digits are kept: it is told apart from one that differs by a thousandth.
+const SIGNIFICANT_DIGITS: u8 = 3;
+
+/// The finest step of times: the last digit that the summary shows. The histogram rounds it down to a power of two, 64 ns,
+/// and keeps all times up to 131 µs in that step.
+const LOWEST_NS: u64 = 100;
+
+/// Times above a minute count as a minute: by then a peer is dead and `--max-age` has discarded everything.
+const HIGHEST_NS: u64 = 60_000_000_000;
+
+/// Larger batches count as this many frames: more than a send buffer holds of the shortest.
+const HIGHEST_FRAMES: u64 = 65_535;
+
+/// What is measured; the order is that of every report.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// From the kernel's receive time of a frame to its hand-over to TCP, nanoseconds.
+    CanToTcp,
+    /// From TCP to the bus: until the write into CAN was accepted, nanoseconds.
+    TcpToCan,
+    /// Heartbeat and answer, nanoseconds.
+    RoundTrip,
+    /// From the far kernel's receive time to arrival here, corrected by the clocks' offset, nanoseconds.
+    OneWay,
+    /// Frames handed to TCP at once.
+    BatchOut,
+    /// Frames handed to CAN in one call.
+    BatchIn,
+}
+
+/// What a histogram's values are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unit {
+    /// Kept in nanoseconds, shown in microseconds.
+    Nanoseconds,
+    /// A number of frames.
+    Frames,
+}
+
+impl Kind {
+    /// All of them, in the order of every report.
+    pub const ALL: [Self; 6] =
+        [Self::CanToTcp, Self::TcpToCan, Self::RoundTrip, Self::OneWay, Self::BatchOut, Self::BatchIn];
+
+    /// The name without a unit, as the interval log tags it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CanToTcp => "can_to_tcp",
+            Self::TcpToCan => "tcp_to_can",
+            Self::RoundTrip => "round_trip",
+            Self::OneWay => "one_way",
+            Self::BatchOut => "batch_out",
+            Self::BatchIn => "batch_in",
+        }
+    }
+
+    /// The name with the unit in which values are shown, as the summary line has it.
+    pub const fn name_with_unit(self) -> &'static str {
+        match self {
+            Self::CanToTcp => "can_to_tcp_us",
+            Self::TcpToCan => "tcp_to_can_us",
+            Self::RoundTrip => "round_trip_us",
+            Self::OneWay => "one_way_us",
+            Self::BatchOut => "batch_out_frames",
+            Self::BatchIn => "batch_in_frames",
+        }
+    }
+
+    /// What the values are.
+    pub const fn unit(self) -> Unit {
+        match self {
+            Self::CanToTcp | Self::TcpToCan | Self::RoundTrip | Self::OneWay => Unit::Nanoseconds,
+            Self::BatchOut | Self::BatchIn => Unit::Frames,
+        }
+    }
+
+    fn histogram(self) -> Histogram<u64> {
+        let (lowest, highest) = match self.unit() {
+            Unit::Nanoseconds => (LOWEST_NS, HIGHEST_NS),
+            Unit::Frames => (1, HIGHEST_FRAMES),
+        };
+        Histogram::new_with_bounds(lowest, highest, SIGNIFICANT_DIGITS).expect("the bounds are constants")
+    }
+}
+
+/// One histogram of each [`Kind`].
+///
+/// 168 KiB for each of the four of times and 56 KiB for each of the two of batches, 784 KiB together.
+#[derive(Clone, Debug)]
+pub struct HistogramSet {
+    histograms: [Histogram<u64>; Kind::ALL.len()],
+    one_way_uncertainty_ns: u64,
+    clock_went_back: u64,
+}
+
+impl HistogramSet {
+    fn new() -> Self {
+        Self { histograms: Kind::ALL.map(Kind::histogram), one_way_uncertainty_ns: 0, clock_went_back: 0 }
+    }
+
+    /// The histogram of one kind.
+    pub fn get(&self, kind: Kind) -> &Histogram<u64> {
+        &self.histograms[kind as usize]
+    }
+
+    /// Those that hold a value, with their kinds.
+    pub fn recorded(&self) -> impl Iterator<Item = (Kind, &Histogram<u64>)> {
+        Kind::ALL
+            .into_iter()
+            .map(|kind| (kind, self.get(kind)))
+            .filter(|(_, histogram)| !histogram.is_empty())
+    }
+
+    /// The largest uncertainty of any one-way time that was recorded, nanoseconds.
+    pub fn one_way_uncertainty_ns(&self) -> u64 {
+        self.one_way_uncertainty_ns
+    }
+
+    /// Times that came out negative, because a wall clock was set back in between. They were recorded as zero.
+    pub fn clock_went_back(&self) -> u64 {
+        self.clock_went_back
+    }
+
+    /// The set as pairs for the summary line.
+    pub fn summary(&self) -> Summary<'_> {
+        Summary::new(self)
+    }
+
+    /// Each histogram that holds a value as a table of percentiles.
+    pub fn distributions(&self) -> impl Iterator<Item = Distribution<'_>> {
+        self.recorded().map(|(kind, histogram)| Distribution::new(kind, histogram))
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (sum, addend) in self.histograms.iter_mut().zip(&other.histograms) {
+            sum.add(addend).expect("both have the same bounds");
+        }
+        self.one_way_uncertainty_ns = self.one_way_uncertainty_ns.max(other.one_way_uncertainty_ns);
+        self.clock_went_back += other.clock_went_back;
+    }
+
+    fn clear(&mut self) {
+        for histogram in self.histograms.iter_mut().filter(|histogram| !histogram.is_empty()) {
+            histogram.reset();
+        }
+        self.one_way_uncertainty_ns = 0;
+        self.clock_went_back = 0;
+    }
+}
+
+/// The histograms of a bridge: all its links together, since a set for each would cost more than the link.
+#[derive(Debug)]
+pub struct Histograms {
+    interval: HistogramSet,
+    total: HistogramSet,
+}
+
+impl Default for Histograms {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Histograms {
+    /// Allocates everything: two sets.
+    pub fn new() -> Self {
+        Self { interval: HistogramSet::new(), total: HistogramSet::new() }
+    }
+
+    /// Counts one value: nanoseconds, or frames. What is above the highest counts as the highest. For
+    /// [`Kind::OneWay`] there is [`Histograms::record_one_way`].
+    #[inline]
+    pub fn record(&mut self, kind: Kind, value: u64) {
+        self.record_n(kind, value, 1);
+    }
+
+    /// Counts the same value `count` times.
+    #[inline]
+    pub fn record_n(&mut self, kind: Kind, value: u64, count: u32) {
+        self.interval.histograms[kind as usize].saturating_record_n(value, u64::from(count));
+    }
+
+    /// Counts the time from one reading of the wall clock to another. A clock that was set back in between makes it
+    /// zero, and [`HistogramSet::clock_went_back`] one more.
+    #[inline]
+    pub fn record_between(&mut self, kind: Kind, from: WallTime, to: WallTime) {
+        let (from_ns, to_ns) = (from.as_nanos(), to.as_nanos());
+        self.interval.clock_went_back += u64::from(to_ns < from_ns);
+        self.record(kind, to_ns.saturating_sub(from_ns));
+    }
+
+    /// Counts a one-way time that the clocks' offset has corrected, with what the offset may be wrong by. A time below
+    /// zero by no more than that is as good as zero; one further below is counted in
+    /// [`HistogramSet::clock_went_back`] too.
+    #[inline]
+    pub fn record_one_way(&mut self, elapsed_ns: i64, uncertainty_ns: u64) {
+        let below_zero_ns = if elapsed_ns < 0 { elapsed_ns.unsigned_abs() } else { 0 };
+        self.interval.clock_went_back += u64::from(below_zero_ns > uncertainty_ns);
+        self.interval.one_way_uncertainty_ns = self.interval.one_way_uncertainty_ns.max(uncertainty_ns);
+        self.record(Kind::OneWay, u64::try_from(elapsed_ns).unwrap_or(0));
+    }
+
+    /// What was recorded since the last interval ended.
+    pub fn interval(&self) -> &HistogramSet {
+        &self.interval
+    }
+
+    /// Ends the interval: adds it to the total and begins an empty one. Allocates nothing.
+    pub fn next_interval(&mut self) {
+        self.total.add(&self.interval);
+        self.interval.clear();
+    }
+
+    /// Everything since the start, with the interval that runs, which goes on. A copy, so for reports that somebody
+    /// asked for.
+    pub fn whole(&self) -> HistogramSet {
+        let mut whole = self.total.clone();
+        whole.add(&self.interval);
+        whole
+    }
+}
+
+#[cfg(test)]
+mod tests;
