@@ -324,7 +324,7 @@ fn help_has_its_options_under_headings() {
         "Link:",
         "Diagnostics:",
     ];
-    let first = ["-h, --help", "--can <IFACE>", "--pass-filter <FILE>", "@", "--log-level <LEVEL>"];
+    let first = ["-h, --help", "--can <[NAME=]IFACE>", "--pass-filter <FILE>", "@", "--log-level <LEVEL>"];
     for (command, link) in [("server", "--bind <ADDR>"), ("client", "--host <HOST>")] {
         for form in [format!("{command} --help"), format!("help {command}"), format!("{command} -h")] {
             let lines = run(&form).output;
@@ -341,7 +341,7 @@ fn help_has_its_options_under_headings() {
             assert!(!text.to_lowercase().contains("possible values"), "{form}: {text}");
             let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
             for option in [
-                "--max-age <MILLISECONDS> Milliseconds that a frame may wait here before it is discarded; 0 for no limit [default: 250]",
+                "--max-age <MILLISECONDS> Milliseconds after which a frame is too old to be sent or put on the bus; 0 for no limit [default: 250]",
                 "--log-level <LEVEL> How much to say on standard error: DEBUG, INFO, WARNING or ERROR [default: INFO]",
                 "--can-interface <KIND> Kind of bus: socketcan, or software (in user space) [default: socketcan]",
             ] {

@@ -94,8 +94,7 @@ pub struct LinkArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = BUS)]
 struct BusArgs {
-    /// Interface (can0, vcan0), or name of a software bus (bus0, bus0@500000). Given again for further buses, which belong to
-    /// the peer's in order, or by NAME
+    /// Interface (can0), or name of a software bus (bus0, bus0@500000); again for a further one
     #[arg(long, value_name = "[NAME=]IFACE", required = true)]
     can: Vec<String>,
     /// Kind of bus: socketcan, or software (in user space)

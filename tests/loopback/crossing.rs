@@ -42,7 +42,8 @@ fn summary_lines(engine: &'static str) {
         names.join(" "),
         "links sent_per_s received_per_s sent received outage in_transit gaps missing peer_kernel_drops peer_stale \
          peer_slow peer_outage peer_in_transit error_frames duplicates reordered restarts kernel_drops filtered \
-         not_representable slow_peer unsent stale refused transmit_waits unrecorded faults"
+         not_representable slow_peer unsent stale refused transmit_waits unrecorded faults can_to_tcp_us \
+         tcp_to_can_us round_trip_us one_way_us batch_out_frames batch_in_frames"
     );
     let counters = counters(pairs);
     assert_eq!(counters["links"], 1);
