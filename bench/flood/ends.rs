@@ -56,6 +56,8 @@ impl Course {
 pub struct Progress {
     received: AtomicU64,
     out_of_order: AtomicU64,
+    /// What the bus dropped because the reader here was too slow for it.
+    unread: AtomicU64,
 }
 
 impl Progress {
@@ -65,6 +67,10 @@ impl Progress {
 
     pub fn out_of_order(&self) -> u64 {
         self.out_of_order.load(Ordering::Relaxed)
+    }
+
+    pub fn unread(&self) -> u64 {
+        self.unread.load(Ordering::Relaxed)
     }
 
     /// Frames with these numbers have arrived; gives the number after the last.
@@ -135,7 +141,7 @@ pub struct Load {
 }
 
 /// Writes packets of several frames.
-pub fn write_bus(bus: &UnixDatagram, load: Load, course: &Course, sent: &AtomicU64) {
+pub fn write_bus(bus: &UnixDatagram, load: Load, course: &Course, sent: &AtomicU64) -> io::Result<()> {
     let identifier = Identifier::standard(0x123).expect("eleven bits");
     let schedule = Schedule::new(load.rate);
     let mut batch = Batch::EMPTY;
@@ -146,15 +152,16 @@ pub fn write_bus(bus: &UnixDatagram, load: Load, course: &Course, sent: &AtomicU
             let frame = Frame::data(identifier, &number.to_be_bytes()).expect("eight bytes");
             assert!(batch.push(frame.image()));
         }
-        if !retry(course, || bus.send(batch.packet())) {
-            return;
+        if !retry(course, || bus.send(batch.packet()))? {
+            break;
         }
         sent.fetch_add(load.packet_frames as u64, Ordering::Relaxed);
     }
+    Ok(())
 }
 
 /// Writes version 4.1 frames.
-pub fn write_stream(mut stream: TcpStream, rate: u64, course: &Course, sent: &AtomicU64) {
+pub fn write_stream(mut stream: TcpStream, rate: u64, course: &Course, sent: &AtomicU64) -> io::Result<()> {
     let schedule = Schedule::new(rate);
     // Standard identifier 0x123, eight bytes: the frame's number.
     let mut frame = [0; WIRE_BYTES];
@@ -174,18 +181,19 @@ pub fn write_stream(mut stream: TcpStream, rate: u64, course: &Course, sent: &At
             match stream.write(rest) {
                 Ok(count) => rest = &rest[count..],
                 Err(error) if is_passing(&error) => {}
-                Err(error) => panic!("the bridge takes no more: {error}"),
+                Err(error) => return Err(error),
             }
         }
         sent.fetch_add(STREAM_FRAMES as u64, Ordering::Relaxed);
         if course.is_written() {
-            return;
+            break;
         }
     }
+    Ok(())
 }
 
 /// Counts the frames that arrive on a bus until the course is over.
-pub fn read_bus(bus: &UnixDatagram, course: &Course, progress: &Progress) {
+pub fn read_bus(bus: &UnixDatagram, course: &Course, progress: &Progress) -> io::Result<()> {
     let mut packet = [0; BATCH_BYTES];
     let mut next = 0;
     read_until_over(course, || {
@@ -194,14 +202,15 @@ pub fn read_bus(bus: &UnixDatagram, course: &Course, progress: &Progress) {
             Packet::Frames(images) => {
                 next = progress.note(next, images.map(|image| u64::from_be_bytes(image.classic_payload())));
             }
-            other => panic!("the counter itself is too slow: {other:?}"),
+            Packet::Dropped { total } => progress.unread.store(total, Ordering::Relaxed),
+            other => return Err(io::Error::other(format!("{other:?} from a bus"))),
         }
         Ok(())
-    });
+    })
 }
 
 /// Counts the frames that arrive on a stream until the course is over.
-pub fn read_stream(mut stream: TcpStream, course: &Course, progress: &Progress) {
+pub fn read_stream(mut stream: TcpStream, course: &Course, progress: &Progress) -> io::Result<()> {
     let mut bytes = vec![0; 256 * 1024];
     let (mut filled, mut next) = (0, 0);
     read_until_over(course, || {
@@ -216,31 +225,32 @@ pub fn read_stream(mut stream: TcpStream, course: &Course, progress: &Progress) 
         bytes.copy_within(filled - rest..filled, 0);
         filled = rest;
         Ok(())
-    });
+    })
 }
 
 /// Reads until nothing comes and the course is over.
-fn read_until_over(course: &Course, mut read: impl FnMut() -> io::Result<()>) {
+fn read_until_over(course: &Course, mut read: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     loop {
         match read() {
             Ok(()) => {}
             // The bridge may have been ended since, too.
-            Err(_) if course.is_over() => return,
+            Err(_) if course.is_over() => return Ok(()),
             Err(error) if is_passing(&error) => {}
-            Err(error) => panic!("nothing more can be read: {error}"),
+            Err(error) => return Err(error),
         }
     }
 }
 
-fn retry(course: &Course, mut write: impl FnMut() -> io::Result<usize>) -> bool {
+/// Writes once there is room; false if the course was over before.
+fn retry(course: &Course, mut write: impl FnMut() -> io::Result<usize>) -> io::Result<bool> {
     while !course.is_written() {
         match write() {
-            Ok(_) => return true,
+            Ok(_) => return Ok(true),
             Err(error) if is_passing(&error) => {}
-            Err(error) => panic!("the bus takes no more: {error}"),
+            Err(error) => return Err(error),
         }
     }
-    false
+    Ok(false)
 }
 
 fn is_passing(error: &io::Error) -> bool {

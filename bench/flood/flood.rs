@@ -71,7 +71,7 @@ struct Figures {
     sent: u64,
     arrived: u64,
     out_of_order: u64,
-    /// What the bridges say that they lost.
+    /// What the bridges say that they lost, and the far hub for the reader here.
     losses: Vec<(String, u64)>,
 }
 
@@ -110,29 +110,36 @@ fn measure(arguments: &Arguments, way: Way, engine: &str) -> Result<Figures, Box
     let far_member = ends::join(&far)?;
     let server_bus = if way == Way::In { &far } else { &near };
     let server = Bridge::server(&arguments.program, engine, server_bus)?;
+    let (near_member, far_member) = (&near_member, &far_member);
     let mut bridges = vec![];
     std::thread::scope(|scope| -> Result<Figures, Box<dyn Error>> {
         // Whatever goes wrong, the threads are to end.
         let _ending = Ending(&course);
         let (course, sent, progress) = (&course, &sent, &progress);
         let load = Load { rate: arguments.rate, packet_frames: arguments.packet_frames };
-        match way {
+        let (reader, writer) = match way {
             Way::Out => {
                 let stream = ends::connect(server.port)?;
-                scope.spawn(move || ends::read_stream(stream, course, progress));
-                scope.spawn(move || ends::write_bus(&near_member, load, course, sent));
+                (
+                    scope.spawn(move || ends::read_stream(stream, course, progress)),
+                    scope.spawn(move || ends::write_bus(near_member, load, course, sent)),
+                )
             }
             Way::In => {
                 let stream = ends::connect(server.port)?;
-                scope.spawn(move || ends::read_bus(&far_member, course, progress));
-                scope.spawn(move || ends::write_stream(stream, load.rate, course, sent));
+                (
+                    scope.spawn(move || ends::read_bus(far_member, course, progress)),
+                    scope.spawn(move || ends::write_stream(stream, load.rate, course, sent)),
+                )
             }
             Way::Through => {
                 bridges.push(Bridge::client(&arguments.program, engine, &far, server.port)?);
-                scope.spawn(move || ends::read_bus(&far_member, course, progress));
-                scope.spawn(move || ends::write_bus(&near_member, load, course, sent));
+                (
+                    scope.spawn(move || ends::read_bus(far_member, course, progress)),
+                    scope.spawn(move || ends::write_bus(near_member, load, course, sent)),
+                )
             }
-        }
+        };
         bridges.insert(0, server);
         std::thread::sleep(WARM_UP);
         let (start, before) = (Instant::now(), snapshot(&bridges, progress)?);
@@ -141,7 +148,11 @@ fn measure(arguments: &Arguments, way: Way, engine: &str) -> Result<Figures, Box
         let processors = |before: u64, after: u64| (after - before) as f64 / 1e9 / elapsed;
         let memory = bridges.iter().map(Bridge::resident_kib).collect::<Result<Vec<_>, _>>()?;
         course.finish(progress, SILENCE);
-        let mut losses = Vec::new();
+        for end in [reader, writer] {
+            end.join().expect("it does not panic")?;
+        }
+        let mut losses = vec![("reader unread".to_owned(), progress.unread())];
+        losses.retain(|(_, count)| *count > 0);
         let mut used = Vec::new();
         for (index, bridge) in bridges.into_iter().enumerate() {
             let name = bridge.side;
