@@ -14,8 +14,17 @@ use super::threads;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Counters of the last line that stand for frames lost.
-const LOSSES: [&str; 7] =
-    ["kernel_drops", "filtered", "not_representable", "slow_peer", "unsent", "stale", "refused"];
+const LOSSES: [&str; 9] = [
+    "kernel_drops",
+    "filtered",
+    "not_representable",
+    "slow_peer",
+    "unsent",
+    "stale",
+    "refused",
+    "outage",
+    "in_transit",
+];
 
 pub struct Bridge {
     pub side: &'static str,
