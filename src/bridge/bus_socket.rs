@@ -2,7 +2,7 @@
 //! and made anew. Says each change once, however many links there are.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
 use tracing::{debug, info, warn};
@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use super::detached;
 use crate::bus::controller::{self, ControllerState};
 use crate::bus::interface::{self, InterfaceState};
-use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, Pace};
+use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, OpenBus, Pace};
 use crate::frame::filter::Filter;
 use crate::wire::v5::{self as wire, BusState, Controller};
 
@@ -205,12 +205,11 @@ impl Opening {
     ///
     /// # Errors
     /// Why it cannot be opened.
-    pub async fn open(self) -> Result<OwnedFd, BusError> {
-        let opened = match self.address.kind {
+    pub async fn open(self) -> Result<OpenBus, BusError> {
+        match self.address.kind {
             BusKind::SocketCan => bus::open(&self.address, &self.options),
             BusKind::Software => detached::run(move || bus::open(&self.address, &self.options)).await,
-        };
-        opened.map(|open| open.descriptor)
+        }
     }
 }
 

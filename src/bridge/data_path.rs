@@ -16,7 +16,7 @@ use super::clock::Clock;
 use super::host::Host;
 use super::link::Ended;
 use super::links::Links;
-use crate::bus::{self, BusError};
+use crate::bus::{self, BusError, OpenBus};
 use crate::engine::Engine;
 use crate::metrics::Counters;
 use crate::metrics::histograms::Histograms;
@@ -160,7 +160,7 @@ impl<E: Engine> DataPath<E> {
     }
 
     /// Hands a bus socket over, or the reason why there is none.
-    fn give_bus(&self, bus: usize, opened: Option<Result<OwnedFd, BusError>>) -> bool {
+    fn give_bus(&self, bus: usize, opened: Option<Result<OpenBus, BusError>>) -> bool {
         let Inner { engine, links, opening, .. } = &mut *self.inner.borrow_mut();
         *opening = false;
         let socket = links.note_opened(bus, opened);

@@ -185,26 +185,28 @@ impl Link {
         }
     }
 
-    /// A packet of a bus; returns the frame if it is one for the peer. That includes what this peer is too slow for: the
-    /// link that records must not keep out of the record what others got.
-    pub fn bus_packet<'a>(&mut self, context: &PacketContext<'_>, packet: &'a [u8]) -> Option<Image<'a>> {
+    /// A packet of a bus; `crossing` sees the frames that are for the peer. That includes what this peer is too slow for:
+    /// the link that records must not keep out of the record what others got.
+    pub fn bus_packet(
+        &mut self,
+        context: &PacketContext<'_>,
+        packet: &[u8],
+        crossing: impl FnMut(Image<'_>),
+    ) {
         if let Some(total) = context.info.dropped_total {
             self.note_kernel_total(context.bus, total);
         }
-        let image = match interpret(context.kind, packet) {
-            Packet::Frame(image) => image,
+        match interpret(context.kind, packet) {
+            Packet::Frames(images) => {
+                images.filter_map(|image| self.frame(context, image)).for_each(crossing);
+            }
             Packet::Dropped { total } => {
                 let new = self.buses[context.bus].note_hub_total(total);
                 self.session.skip(context.bus, Cause::Kernel, new);
-                return None;
             }
-            Packet::Welcome { .. } => return None,
-            Packet::Malformed => {
-                self.buses[context.bus].counts.malformed += 1;
-                return None;
-            }
-        };
-        self.frame(context, image)
+            Packet::Welcome { .. } => {}
+            Packet::Malformed => self.buses[context.bus].counts.malformed += 1,
+        }
     }
 
     fn frame<'a>(&mut self, context: &PacketContext<'_>, image: Image<'a>) -> Option<Image<'a>> {

@@ -1,8 +1,9 @@
 //! Where frames come from and go to on this host: SocketCAN interfaces, and the software bus.
 //!
 //! Both are packet sockets that carry kernel images ([`crate::frame::Image`]), so an engine serves either without
-//! knowing which. This module opens them; it reads and writes no frame on the data path.
+//! knowing which; a software bus carries several in one packet when they come fast ([`Batch`]). This module opens them; it reads and writes no frame on the data path.
 
+mod batch;
 pub mod bit_rate;
 pub mod control;
 pub mod controller;
@@ -18,6 +19,7 @@ pub mod watch;
 
 use std::os::fd::OwnedFd;
 
+pub use batch::*;
 pub use control::PacketInfo;
 pub use error::*;
 pub use packet::*;
@@ -67,6 +69,8 @@ pub struct OpenBus {
     pub descriptor: OwnedFd,
     /// Bytes of receive queue that the kernel granted (as `getsockopt` reports, doubled for its bookkeeping).
     pub receive_queue_bytes: usize,
+    /// Whether packets that are sent may hold several images. (Received ones may on every software bus.)
+    pub packing: Packing,
     /// Software bus only: the bit rate by which it is paced. Who joins anew because the host has left asks for it in
     /// the address, so that the next host paces the bus alike.
     pub paced_bit_rate: Option<u32>,

@@ -8,7 +8,7 @@ use libc::c_int;
 
 use super::interface::{self, InterfaceState};
 use super::option::{check, read, set, set_bytes};
-use super::{BusError, BusOptions, OpenBus};
+use super::{BusError, BusOptions, OpenBus, Packing};
 use crate::frame::FD_BYTES;
 
 /// Bytes of send queue to ask for; the kernel doubles it to 6,912.
@@ -41,7 +41,7 @@ pub fn open(name: &str, options: &BusOptions) -> Result<OpenBus, BusError> {
         Some(libc::ENETDOWN) => BusError::InterfaceDown { name: name.to_owned() },
         _ => refused(name, "bind to it", source),
     })?;
-    Ok(OpenBus { descriptor, receive_queue_bytes, paced_bit_rate: None })
+    Ok(OpenBus { descriptor, receive_queue_bytes, packing: Packing::Single, paced_bit_rate: None })
 }
 
 /// Whether this kernel has raw CAN sockets.

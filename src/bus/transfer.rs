@@ -9,19 +9,19 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::batch::BATCH_BYTES;
 use super::control::{self, CONTROL_BYTES, PacketInfo};
-use crate::frame::FD_BYTES;
 
 /// Packets that one receive takes at most: a backlog is then read in few calls, and no bus keeps others waiting long.
 pub const RECEIVE_BATCH: usize = 64;
 
-/// One byte more than the largest image, so that a longer packet is seen to be longer instead of being cut to size.
-const PACKET_BYTES: usize = FD_BYTES + 1;
+/// One byte more than the largest packet, so that a longer one is seen to be longer instead of being cut to size.
+pub const PACKET_BYTES: usize = BATCH_BYTES + 1;
 
 /// A received packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Received<'a> {
-    /// An image, or another packet ([`super::interpret`] tells).
+    /// An image, several, or another packet ([`super::interpret`] tells).
     pub packet: &'a [u8],
     /// What the kernel said beside it.
     pub info: PacketInfo,

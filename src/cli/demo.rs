@@ -261,8 +261,8 @@ impl End {
         };
         result.map_err(system("receive from a bus"))?;
         for received in self.receiver.iter() {
-            if let Packet::Frame(image) = bus::interpret(BusKind::Software, received.packet) {
-                self.pending.push(Frame::copy_of(image));
+            if let Packet::Frames(images) = bus::interpret(BusKind::Software, received.packet) {
+                self.pending.extend(images.map(Frame::copy_of));
             }
         }
         self.pending.reverse();

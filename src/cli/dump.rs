@@ -270,6 +270,7 @@ impl Printer {
             left: arguments.count,
             quiet_limit: arguments.timeout_ms.map(Duration::from_millis),
             last_frame: Instant::now(),
+            // Enough for one frame a packet. A flood in batches lets it grow, to the lines of as many full batches.
             lines: Vec::with_capacity(bus::RECEIVE_BATCH * LOG_LINE_BYTES_MAX * 2),
             drops: Drops::default(),
         }
@@ -286,12 +287,14 @@ impl Printer {
                 self.drops.kernel_count(count);
             }
             match bus::interpret(kind, received.packet) {
-                Packet::Frame(image) if !self.is_done() && filter.passes(image) => {
+                Packet::Frames(images) => {
                     let time_ns = received.info.received_at.map_or_else(now_ns, WallTime::as_nanos);
-                    self.print(image, time_ns);
+                    for image in images.filter(|&image| filter.passes(image)) {
+                        self.print(image, time_ns);
+                    }
                 }
                 Packet::Dropped { total } => self.drops.hub_count(total),
-                Packet::Frame(_) | Packet::Welcome { .. } => {}
+                Packet::Welcome { .. } => {}
                 Packet::Malformed => {
                     let length = received.packet.len();
                     let name = &self.name;
@@ -304,7 +307,11 @@ impl Printer {
         }
     }
 
+    /// Nothing more once as many were printed as were asked for.
     fn print(&mut self, image: Image<'_>, time_ns: u64) {
+        if self.is_done() {
+            return;
+        }
         if self.log_format {
             write_log_line(&mut self.lines, time_ns, &self.name, image);
         } else {

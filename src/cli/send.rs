@@ -295,12 +295,14 @@ mod tests {
         let mut frames = Vec::new();
         while receiver.receive(member.as_fd()).is_ok() {
             for received in receiver.iter() {
-                let Packet::Frame(image) = interpret(BusKind::Software, received.packet) else {
+                let Packet::Frames(images) = interpret(BusKind::Software, received.packet) else {
                     panic!("{received:?}");
                 };
-                let mut text = String::new();
-                write_compact(&mut text, image).unwrap();
-                frames.push(text);
+                for image in images {
+                    let mut text = String::new();
+                    write_compact(&mut text, image).unwrap();
+                    frames.push(text);
+                }
             }
         }
         frames

@@ -1,21 +1,31 @@
-//! Frames into a bus socket: `sendmmsg`, as many a call as the kernel takes.
+//! Frames into a bus socket: `sendmmsg`, as many a call as the kernel takes, and several a packet where the bus has that.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::Written;
+use super::{Packing, Written};
+use crate::bus::Batch;
 use crate::frame::Frame;
 
-/// Frames a system call. The kernel's own limit is 1,024; a backlog is then written in few calls.
-const FRAMES_PER_CALL: usize = 64;
+/// Packets a system call. The kernel's own limit is 1,024; a backlog is then written in few calls.
+const PACKETS_PER_CALL: usize = 64;
+
+/// The same where packets hold several images: a thousand frames, in 16 KiB of stack.
+const BATCHES_PER_CALL: usize = 16;
+
+const _: () = assert!(BATCHES_PER_CALL <= PACKETS_PER_CALL);
 
 /// Writes frames in order until all are taken or the kernel takes no more.
-pub fn write(bus: BorrowedFd<'_>, frames: &[Frame]) -> Written {
+pub fn write(bus: BorrowedFd<'_>, packing: Packing, frames: &[Frame]) -> Written {
     let mut accepted = 0;
     while accepted < frames.len() {
-        let end = frames.len().min(accepted + FRAMES_PER_CALL);
-        match write_some(bus, &frames[accepted..end]) {
+        let rest = &frames[accepted..];
+        let result = match packing {
+            Packing::Batches if rest.len() > 1 => write_batches(bus, rest),
+            _ => write_packets(bus, rest.iter().map(|frame| frame.image().as_bytes())),
+        };
+        match result {
             Ok(count) => accepted += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Written { accepted, stopped_by: Some(error) },
@@ -24,20 +34,42 @@ pub fn write(bus: BorrowedFd<'_>, frames: &[Frame]) -> Written {
     Written { accepted, stopped_by: None }
 }
 
-/// One call for at most [`FRAMES_PER_CALL`] frames; an error only if not even the first was taken.
-fn write_some(bus: BorrowedFd<'_>, frames: &[Frame]) -> io::Result<usize> {
-    let mut vectors = [MaybeUninit::<libc::iovec>::uninit(); FRAMES_PER_CALL];
-    let mut messages = [MaybeUninit::<libc::mmsghdr>::uninit(); FRAMES_PER_CALL];
-    for ((frame, vector), message) in frames.iter().zip(&mut vectors).zip(&mut messages) {
-        let bytes = frame.image().as_bytes();
+/// One call for as many frames as its batches hold: how many were taken; an error only if not even the first was.
+fn write_batches(bus: BorrowedFd<'_>, frames: &[Frame]) -> io::Result<usize> {
+    let mut room = [const { MaybeUninit::<Batch>::uninit() }; BATCHES_PER_CALL];
+    let mut packed: [&[u8]; BATCHES_PER_CALL] = [&[]; BATCHES_PER_CALL];
+    let mut counts = [0; BATCHES_PER_CALL];
+    let mut rest = frames.iter().peekable();
+    let mut filled = 0;
+    for room in &mut room {
+        if rest.peek().is_none() {
+            break;
+        }
+        let batch = room.write(Batch::EMPTY);
+        while rest.next_if(|frame| batch.push(frame.image())).is_some() {}
+        counts[filled] = batch.count();
+        packed[filled] = batch.packet();
+        filled += 1;
+    }
+    // A packet is taken whole or not at all, so this is exact.
+    let taken = write_packets(bus, packed[..filled].iter().copied())?;
+    Ok(counts[..taken].iter().sum())
+}
+
+/// One call for at most [`PACKETS_PER_CALL`] packets: how many were taken; an error only if not even the first was.
+fn write_packets<'a>(bus: BorrowedFd<'_>, packets: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
+    let mut vectors = [MaybeUninit::<libc::iovec>::uninit(); PACKETS_PER_CALL];
+    let mut messages = [MaybeUninit::<libc::mmsghdr>::uninit(); PACKETS_PER_CALL];
+    let mut count = 0;
+    for ((vector, message), bytes) in vectors.iter_mut().zip(&mut messages).zip(packets) {
         let vector =
             vector.write(libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() });
         message.write(libc::mmsghdr { msg_hdr: header_of(vector), msg_len: 0 });
+        count += 1;
     }
-    let count = frames.len().min(FRAMES_PER_CALL) as libc::c_uint;
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: the first `count` headers were written above; each points to one vector, and each vector to the bytes
-    // of a frame borrowed for the whole call. The kernel only reads the bytes, so the cast from const is sound.
+    // SAFETY: the first `count` headers were written above; each points to one vector, and each vector to bytes that are
+    // borrowed for the whole call. The kernel only reads the bytes, so the cast from const is sound.
     let sent = unsafe { libc::sendmmsg(bus.as_raw_fd(), messages.as_mut_ptr().cast(), count, flags) };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }

@@ -1,6 +1,6 @@
 //! Moves buffers between descriptors and memory that was allocated when they were opened.
 //!
-//! Two kinds of descriptor: *buses*, packet sockets that give and take one kernel image at a time, and *streams*,
+//! Two kinds of descriptor: *buses*, packet sockets that give and take kernel images, one or several a packet, and *streams*,
 //! connected byte streams. What the bytes mean is not known here: no protocol, no session, no frame but its size.
 //!
 //! There are two engines behind [`Engine`]: [`uring::UringEngine`] on a ring of its own, and
@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::buffer::SendBuffer;
 use crate::frame::Frame;
 
-pub use crate::bus::PacketInfo;
+pub use crate::bus::{PacketInfo, Packing};
 pub use slots::Key;
 
 /// Bytes that a stream can hold which its handler has not consumed: the most that one turn gives it. Two thousand
@@ -114,11 +114,12 @@ pub trait Engine: Sized {
     /// `EPERM` and `ENOSYS` where io_uring is forbidden or missing.
     fn new() -> io::Result<Self>;
 
-    /// Starts to receive from a packet socket.
+    /// Starts to receive from a packet socket. `packing` says whether the packets that are written to it may hold several
+    /// images; received ones are handed on as they are.
     ///
     /// # Errors
     /// The kernel cannot watch the descriptor, or is out of memory. The descriptor was closed.
-    fn open_bus(&mut self, token: Token, descriptor: OwnedFd) -> io::Result<BusId>;
+    fn open_bus(&mut self, token: Token, descriptor: OwnedFd, packing: Packing) -> io::Result<BusId>;
 
     /// Reports about a bus under another token from now on. Does nothing to a bus that is closed.
     fn retarget_bus(&mut self, bus: BusId, token: Token);

@@ -118,13 +118,13 @@ fn packets_come_in_order_with_their_times<E: Engine>(mut engine: E) {
     let (ours, theirs) = packet_pair();
     let before =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
-    engine.open_bus(TOKEN, ours).unwrap();
+    engine.open_bus(TOKEN, ours, Packing::Single).unwrap();
     let mut events = Events::default();
     // More than any engine has room for at once.
     let frames: Vec<Frame> = (0..5_000).map(numbered).collect();
     let mut written = 0;
     while written < frames.len() {
-        written += bus_write::write(theirs.as_fd(), &frames[written..]).accepted;
+        written += bus_write::write(theirs.as_fd(), Packing::Single, &frames[written..]).accepted;
         engine.turn(Duration::ZERO, &mut events).unwrap();
     }
     events.until(&mut engine, |events| events.packets.len() >= 5_000);
@@ -137,21 +137,21 @@ fn packets_come_in_order_with_their_times<E: Engine>(mut engine: E) {
 
 fn long_packets_arrive_whole<E: Engine>(mut engine: E) {
     let (ours, theirs) = packet_pair();
-    engine.open_bus(TOKEN, ours).unwrap();
+    engine.open_bus(TOKEN, ours, Packing::Single).unwrap();
     let fd = Frame::fd(Identifier::extended(1).unwrap(), &[0x5A; 64], 1).unwrap();
-    assert_eq!(bus_write::write(theirs.as_fd(), &[fd]).accepted, 1);
+    assert_eq!(bus_write::write(theirs.as_fd(), Packing::Single, &[fd]).accepted, 1);
     // SAFETY: a readable constant of the stated length.
-    unsafe { libc::send(theirs.as_raw_fd(), [0xEEu8; 200].as_ptr().cast(), 200, 0) };
+    unsafe { libc::send(theirs.as_raw_fd(), [0xEEu8; 1_200].as_ptr().cast(), 1_200, 0) };
     let mut events = Events::default();
     events.until(&mut engine, |events| events.packets.len() == 2);
     assert_eq!(events.packets[0].0, fd.image().as_bytes());
-    assert!(events.packets[1].0.len() > 72, "cut, but not to the size of a frame");
+    assert_eq!(events.packets[1].0[..1_017], [0xEE; 1_017], "cut, but not to the size of a batch");
 }
 
 fn the_end_of_a_bus_is_told_once<E: Engine>(mut engine: E) {
     let (ours, theirs) = packet_pair();
-    let bus = engine.open_bus(TOKEN, ours).unwrap();
-    assert_eq!(bus_write::write(theirs.as_fd(), &[numbered(1)]).accepted, 1);
+    let bus = engine.open_bus(TOKEN, ours, Packing::Single).unwrap();
+    assert_eq!(bus_write::write(theirs.as_fd(), Packing::Single, &[numbered(1)]).accepted, 1);
     drop(theirs);
     let mut events = Events::default();
     events.until(&mut engine, |events| !events.stopped.is_empty());
@@ -166,7 +166,7 @@ fn the_end_of_a_bus_is_told_once<E: Engine>(mut engine: E) {
 
 fn a_full_bus_says_so_and_tells_when_it_has_room<E: Engine>(mut engine: E) {
     let (ours, theirs) = packet_pair();
-    let bus = engine.open_bus(TOKEN, ours).unwrap();
+    let bus = engine.open_bus(TOKEN, ours, Packing::Single).unwrap();
     let frames: Vec<Frame> = (0..20_000).map(numbered).collect();
     let written = engine.write_bus(bus, &frames);
     assert!(written.accepted > 0 && written.accepted < frames.len());
@@ -183,6 +183,57 @@ fn a_full_bus_says_so_and_tells_when_it_has_room<E: Engine>(mut engine: E) {
     }
     events.until(&mut engine, |events| events.writable == 1);
     assert_eq!(engine.write_bus(bus, &frames[..10]).accepted, 10);
+}
+
+/// The numbers of the frames in the packets that wait, and how many packets these are.
+fn take_numbers(bus: &OwnedFd) -> (Vec<u32>, usize) {
+    let mut receiver = crate::bus::Receiver::new();
+    let (mut numbers, mut packets) = (Vec::new(), 0);
+    while let Ok(count) = receiver.receive(bus.as_fd()) {
+        packets += count;
+        for received in receiver.iter() {
+            let images = crate::bus::Images::parse(received.packet).unwrap();
+            numbers.extend(images.map(|image| u32::from_be_bytes(image.payload()[..4].try_into().unwrap())));
+        }
+    }
+    (numbers, packets)
+}
+
+fn a_bus_of_batches_takes_several_frames_a_packet<E: Engine>(mut engine: E) {
+    let (ours, theirs) = packet_pair();
+    let bus = engine.open_bus(TOKEN, ours, Packing::Batches).unwrap();
+    let fd = |number: u32| Frame::fd(Identifier::standard(1).unwrap(), &number.to_be_bytes(), 0).unwrap();
+    // 2 full batches and 4 of classic frames, 1 and 1 of FD frames, and one alone.
+    let frames: Vec<Frame> =
+        (0..130).map(numbered).chain((130..145).map(fd)).chain([numbered(145)]).collect();
+    let written = engine.write_bus(bus, &frames);
+    assert!(written.accepted == 146 && written.stopped_by.is_none(), "{written:?}");
+    assert_eq!(take_numbers(&theirs), ((0..146).collect(), 3 + 2 + 1));
+}
+
+/// What was accepted is exact in frames however far the kernel came with the packets.
+fn a_full_bus_of_batches_says_how_many_frames_it_took<E: Engine>(mut engine: E) {
+    let (ours, theirs) = packet_pair();
+    let bus = engine.open_bus(TOKEN, ours, Packing::Batches).unwrap();
+    let frames: Vec<Frame> = (0..50_000).map(numbered).collect();
+    let (mut accepted, mut refusals) = (0, 0);
+    let mut seen = Vec::new();
+    while accepted < frames.len() {
+        // The first packets are not full, so that the kernel stops somewhere else each time.
+        let part = frames.len().min(accepted + 1 + refusals);
+        let start = engine.write_bus(bus, &frames[accepted..part]).accepted;
+        accepted += start;
+        let written = engine.write_bus(bus, &frames[accepted..]);
+        accepted += written.accepted;
+        if let Some(error) = written.stopped_by {
+            assert_eq!(error.kind(), ErrorKind::WouldBlock);
+            refusals += 1;
+        }
+        seen.extend(take_numbers(&theirs).0);
+        assert_eq!(seen.len(), accepted);
+    }
+    assert!(refusals > 0, "the socket was never full");
+    assert!(seen.into_iter().eq(0..50_000));
 }
 
 fn a_stream_can_be_paused_and_loses_nothing<E: Engine>(mut engine: E) {
@@ -241,15 +292,15 @@ fn what_one_stream_suffers_ends_it_alone<E: Engine>(mut engine: E) {
     events.until(&mut engine, |events| events.ended.is_some());
     assert_eq!((&events.bytes[..], events.ended), (&b"0123456"[..], Some((3, true))));
     let (bus_end, their_bus) = packet_pair();
-    engine.open_bus(TOKEN, bus_end).unwrap();
-    assert_eq!(bus_write::write(their_bus.as_fd(), &[numbered(1)]).accepted, 1);
+    engine.open_bus(TOKEN, bus_end, Packing::Single).unwrap();
+    assert_eq!(bus_write::write(their_bus.as_fd(), Packing::Single, &[numbered(1)]).accepted, 1);
     events.until(&mut engine, |events| events.packets.len() == 1);
     assert_eq!(engine.close_stream(stream), None);
 }
 
 fn a_stopped_bus_stays_stopped_while_it_is_watched<E: Engine>(mut engine: E) {
     let (ours, theirs) = packet_pair();
-    let bus = engine.open_bus(TOKEN, ours).unwrap();
+    let bus = engine.open_bus(TOKEN, ours, Packing::Single).unwrap();
     drop(theirs);
     let mut events = Events::default();
     events.until(&mut engine, |events| !events.stopped.is_empty());
@@ -336,11 +387,11 @@ fn a_broken_stream_tells_what_was_sent<E: Engine>(mut engine: E) {
 fn a_closed_descriptor_is_heard_of_no_more<E: Engine>(mut engine: E) {
     let (bus_end, their_bus) = packet_pair();
     let (stream_end, mut their_stream) = stream_pair();
-    let bus = engine.open_bus(TOKEN, bus_end).unwrap();
+    let bus = engine.open_bus(TOKEN, bus_end, Packing::Single).unwrap();
     let stream = engine.open_stream(TOKEN, stream_end).unwrap();
     let mut events = Events::default();
     engine.turn(Duration::ZERO, &mut events).unwrap();
-    assert_eq!(bus_write::write(their_bus.as_fd(), &[numbered(1)]).accepted, 1);
+    assert_eq!(bus_write::write(their_bus.as_fd(), Packing::Single, &[numbered(1)]).accepted, 1);
     their_stream.write_all(b"late").unwrap();
     engine.close_bus(bus);
     engine.close_stream(stream);
@@ -354,7 +405,7 @@ fn a_closed_descriptor_is_heard_of_no_more<E: Engine>(mut engine: E) {
 
 fn the_wake_descriptor_tells_of_the_next_event<E: Engine>(mut engine: E) {
     let (ours, theirs) = packet_pair();
-    engine.open_bus(TOKEN, ours).unwrap();
+    engine.open_bus(TOKEN, ours, Packing::Single).unwrap();
     let mut events = Events::default();
     for number in 0..3 {
         while engine.turn(Duration::ZERO, &mut events).unwrap() {}
@@ -362,14 +413,14 @@ fn the_wake_descriptor_tells_of_the_next_event<E: Engine>(mut engine: E) {
             assert!(engine.arm_wake().unwrap(), "nothing to report");
         }
         assert!(!is_readable(&engine, 0));
-        assert_eq!(bus_write::write(theirs.as_fd(), &[numbered(number)]).accepted, 1);
+        assert_eq!(bus_write::write(theirs.as_fd(), Packing::Single, &[numbered(number)]).accepted, 1);
         assert!(is_readable(&engine, 10_000));
         for _ in 0..=number {
             engine.disarm_wake().unwrap();
         }
         events.until(&mut engine, |events| events.packets.len() == number as usize + 1);
     }
-    assert_eq!(bus_write::write(theirs.as_fd(), &[numbered(9)]).accepted, 1);
+    assert_eq!(bus_write::write(theirs.as_fd(), Packing::Single, &[numbered(9)]).accepted, 1);
     assert!(!engine.arm_wake().unwrap(), "something to report already");
 }
 
@@ -394,11 +445,11 @@ fn what_closing_finds_is_reported_at_once<E: Engine>(mut engine: E) {
     let (busy_end, _their_busy) = stream_pair();
     let busy = engine.open_stream(TOKEN, busy_end).unwrap();
     let (bus_end, their_bus) = packet_pair();
-    engine.open_bus(TOKEN, bus_end).unwrap();
+    engine.open_bus(TOKEN, bus_end, Packing::Single).unwrap();
     let mut events = Events::default();
     engine.turn(Duration::ZERO, &mut events).unwrap();
     assert!(matches!(engine.send(busy, a_full_buffer()), Sending::InFlight));
-    assert_eq!(bus_write::write(their_bus.as_fd(), &[numbered(1)]).accepted, 1);
+    assert_eq!(bus_write::write(their_bus.as_fd(), Packing::Single, &[numbered(1)]).accepted, 1);
     assert!(engine.close_stream(busy).is_some());
     assert!(!engine.arm_wake().unwrap());
     engine.disarm_wake().unwrap();
@@ -452,6 +503,8 @@ on_both_engines!(
     long_packets_arrive_whole,
     the_end_of_a_bus_is_told_once,
     a_full_bus_says_so_and_tells_when_it_has_room,
+    a_bus_of_batches_takes_several_frames_a_packet,
+    a_full_bus_of_batches_says_how_many_frames_it_took,
     a_stream_can_be_paused_and_loses_nothing,
     resuming_what_is_not_paused_does_nothing,
     what_one_stream_suffers_ends_it_alone,

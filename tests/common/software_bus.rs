@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use canip_peer::bus::software::{self, Host};
-use canip_peer::bus::{BusKind, Packet, interpret};
+use canip_peer::bus::{BATCH_BYTES, BusKind, Packet, interpret};
 use canip_peer::frame::notation::{parse_compact, write_compact};
 
 use crate::program::PATIENCE;
@@ -91,7 +91,7 @@ impl Drop for Member {
 
 fn listen(socket: &UnixDatagram, shared: &Shared) {
     let (received, changed) = &**shared;
-    let mut packet = [0; 72];
+    let mut packet = [0; BATCH_BYTES];
     loop {
         let length = match socket.recv(&mut packet) {
             Ok(0) => return,
@@ -101,10 +101,12 @@ fn listen(socket: &UnixDatagram, shared: &Shared) {
             Err(error) => panic!("{error}"),
         };
         match interpret(BusKind::Software, &packet[..length]) {
-            Packet::Frame(image) => {
-                let mut text = String::new();
-                write_compact(&mut text, image).unwrap();
-                received.lock().unwrap().push(text);
+            Packet::Frames(images) => {
+                for image in images {
+                    let mut text = String::new();
+                    write_compact(&mut text, image).unwrap();
+                    received.lock().unwrap().push(text);
+                }
                 changed.notify_all();
             }
             Packet::Welcome { .. } => {}

@@ -1,12 +1,11 @@
 //! The links' bus sockets: opened when a link wants one, closed when the interface is another one, told about to peers.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
 use super::{Links, address};
 use crate::bridge::bus_socket::{BusSocket, Opening, Presence};
 use crate::bridge::link::{Ending, Link};
-use crate::bus::BusError;
+use crate::bus::{BusError, OpenBus};
 use crate::engine::Engine;
 
 impl Links {
@@ -54,7 +53,7 @@ impl Links {
     }
 
     /// Says, once, why there is no socket.
-    pub fn note_opened(&mut self, bus: usize, opened: Option<Result<OwnedFd, BusError>>) -> Option<OwnedFd> {
+    pub fn note_opened(&mut self, bus: usize, opened: Option<Result<OpenBus, BusError>>) -> Option<OpenBus> {
         match opened? {
             Ok(socket) => {
                 self.buses[bus].worked();
@@ -74,9 +73,9 @@ impl Links {
     }
 
     /// Gives a new socket to a link that wants one, or tells those that do that there is none.
-    pub fn give_bus<E: Engine>(&mut self, engine: &mut E, bus: usize, opened: Option<OwnedFd>) {
+    pub fn give_bus<E: Engine>(&mut self, engine: &mut E, bus: usize, opened: Option<OpenBus>) {
         let wants = |link: &Option<Link>| link.as_ref().is_some_and(|link| link.wants_bus(bus));
-        let Some(descriptor) = opened else {
+        let Some(OpenBus { descriptor, packing, .. }) = opened else {
             for index in 0..self.table.len() {
                 if let Some(link) = self.table[index].as_mut().filter(|link| link.wants_bus(bus)) {
                     link.buses[bus].failed = true;
@@ -87,7 +86,7 @@ impl Links {
         };
         // Nobody: the link that wanted it has ended since, and the socket is closed again.
         let Some(index) = self.table.iter().position(wants) else { return };
-        let opened = engine.open_bus(address::bus(index, bus), descriptor);
+        let opened = engine.open_bus(address::bus(index, bus), descriptor, packing);
         let Some(link) = &mut self.table[index] else { return };
         match opened {
             Ok(id) => {

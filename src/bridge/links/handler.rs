@@ -27,11 +27,12 @@ impl Handler for Links {
         let socket = &self.buses[bus];
         let (kind, filter) = (socket.kind(), socket.filter());
         let context = PacketContext { bus, kind, filter, info, received_at, is_stale, now };
-        let crossing = link.bus_packet(&context, packet);
-        if let (Some(image), Some(recorder), true) = (crossing, &self.recorder, self.recording == Some(index))
-        {
-            recorder.borrow_mut().record(received_at.as_nanos(), socket.name(), image);
-        }
+        let recorder = self.recorder.as_ref().filter(|_| self.recording == Some(index));
+        link.bus_packet(&context, packet, |image| {
+            if let Some(recorder) = recorder {
+                recorder.borrow_mut().record(received_at.as_nanos(), socket.name(), image);
+            }
+        });
     }
 
     fn bus_stopped(&mut self, token: Token, error: io::Error) {

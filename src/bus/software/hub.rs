@@ -9,12 +9,14 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::batch::{BATCH_FRAMES, Inbox, Outbox, Received, Slot};
+use super::inbox::{INBOX_FRAMES, Inbox, Received};
 use super::member::Member;
 use super::notice::Notice;
+use super::outbox::Outbox;
+use super::slot::Slot;
 use super::system::{self, Epoll};
 use super::wire::{self, Schedule};
-use crate::frame::Image;
+use crate::bus::BATCH_FRAMES;
 
 /// Members of one bus. A server has one for each client and bus, so this is five hundred clients; a frame is copied
 /// by the kernel once for each.
@@ -24,6 +26,12 @@ pub(super) const MEMBERS_MAX: usize = 512;
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 /// Events taken in one turn; further ones are taken in the next.
 const EVENTS: usize = 128;
+
+/// Frames that a paced bus which is late delivers at once, to catch up; the others follow in the next turn.
+const CATCH_UP_FRAMES: usize = 128;
+
+// Between them, heads are loaded from the sockets.
+const _: () = assert!(CATCH_UP_FRAMES + BATCH_FRAMES <= INBOX_FRAMES);
 
 const LISTENER: u64 = u64::MAX;
 const STOP: u64 = u64::MAX - 1;
@@ -96,7 +104,8 @@ impl Hub {
 
     /// Runs until it is told to stop and has handed over what was sent before.
     pub(super) fn run(mut self) -> io::Result<()> {
-        let mut buffers = Buffers { inbox: Inbox::new(), outbox: Outbox::new() };
+        let packing = super::packing(self.wire.as_ref().map(|wire| wire.bit_rate.get()));
+        let mut buffers = Buffers { inbox: Inbox::new(packing), outbox: Outbox::new(packing) };
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
         let mut deadline = None;
         loop {
@@ -188,15 +197,14 @@ impl Hub {
         } else if paced {
             member.readable = true;
         } else if gone || ready & libc::EPOLLIN as u32 != 0 {
-            if buffers.inbox.room() < BATCH_FRAMES / 2 {
+            if buffers.inbox.room() < INBOX_FRAMES / 2 {
                 self.fan_out(buffers);
             }
-            let limit = buffers.inbox.room();
-            self.take(index, limit, &mut buffers.inbox);
+            self.take(index, usize::MAX, &mut buffers.inbox);
         }
     }
 
-    /// Moves at most `limit` frames from a member to the inbox; whether there may be more.
+    /// Moves at most `limit` packets from a member to the inbox; whether there may be more.
     fn take(&mut self, index: usize, limit: usize, inbox: &mut Inbox) -> bool {
         let Some(member) = self.members[index].as_ref() else {
             return false;
@@ -215,7 +223,7 @@ impl Hub {
             }
         };
         match received {
-            Received::Frames(count) => return count == limit,
+            Received::Packets(count) => return count == limit,
             Received::Nothing => {}
             Received::Left => self.end_of_member(index),
             Received::Malformed(length) => {
@@ -225,7 +233,7 @@ impl Hub {
                     member = member.serial,
                     pid,
                     length,
-                    "software bus member disconnected: its packet is no CAN frame"
+                    "software bus member disconnected: its packet holds no CAN frame, or several on a paced bus"
                 );
                 self.remove(index);
             }
@@ -316,10 +324,10 @@ impl Hub {
 
     /// Paced bus: delivers the frames whose time is over, and puts the next on the wire.
     fn advance_wire(&mut self, buffers: &mut Buffers) -> io::Result<()> {
-        // Several only if the hub is late; then they go out together, so that it catches up. The bound is the room
-        // of the inbox, less one place for loading heads; a wire further behind goes on in the next turn.
+        // Several only if the hub is late; then they go out together, so that it catches up. A wire further behind goes
+        // on in the next turn.
         let mut next_ns = Some(0);
-        for _ in 1..BATCH_FRAMES {
+        for _ in 0..CATCH_UP_FRAMES {
             next_ns = self.step_wire(&mut buffers.inbox);
             if next_ns.is_none_or(|next_ns| next_ns > system::monotonic_ns()) {
                 break;
@@ -351,7 +359,7 @@ impl Hub {
             wire.schedule.rest();
             return None;
         };
-        let image = Image::parse(slot.packet())?;
+        let image = slot.image()?;
         let end_ns = wire.schedule.begin(now_ns, wire::duration_ns(image, wire.bit_rate));
         wire.in_flight = Some((slot, end_ns));
         Some(end_ns)
@@ -381,7 +389,7 @@ impl Hub {
     /// first wins.
     fn arbitrate(&mut self) -> Option<Slot> {
         let rank = |member: &Member| {
-            let image = Image::parse(member.head.as_ref()?.packet())?;
+            let image = member.head.as_ref()?.image()?;
             Some((wire::arbitration(image), member.head_order))
         };
         let competing = self.members.iter_mut().flatten();

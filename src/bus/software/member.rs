@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use super::batch::{BATCH_FRAMES, Outbox, Sent, Slot};
 use super::notice::Notice;
+use super::outbox::{Outbox, Sent};
+use super::slot::Slot;
 use super::system;
 
 /// Frames that wait for one member after its socket is full. At a full 1 Mbit/s bus (about 20,000 short frames a
@@ -13,7 +14,7 @@ use super::system;
 /// far as it is used. When it is full the newest frame is dropped for this member alone, counted, and told.
 pub(super) const QUEUE_FRAMES: usize = 8192;
 
-/// Bytes of send queue to ask for towards a member: about 5,000 frames with the kernel's bookkeeping. What is
+/// Bytes of send queue to ask for towards a member: about 5,000 packets of one frame with the kernel's bookkeeping. What is
 /// granted is up to `net.core.wmem_max`; the hub's own queue makes up for the rest.
 const SEND_QUEUE_BYTES: libc::c_int = 2 << 20;
 
@@ -78,11 +79,15 @@ impl Member {
         }
         let serial = self.serial;
         let mut others = frames.iter().filter(|slot| slot.from != serial);
-        if self.queue.is_empty() {
+        while self.queue.is_empty() {
             match outbox.send(&self.socket, others.clone()) {
-                Ok(Sent { taken, .. }) => {
+                Ok(Sent { offered: 0, .. }) => return,
+                Ok(Sent { taken, offered }) => {
                     if taken > 0 {
                         others.nth(taken - 1);
+                    }
+                    if taken < offered {
+                        break;
                     }
                 }
                 Err(error) => return self.stop_listening(&error),
@@ -96,7 +101,7 @@ impl Member {
     /// Sends what waits, as far as the socket takes it.
     pub(super) fn flush(&mut self, outbox: &mut Outbox) {
         while !self.queue.is_empty() {
-            match outbox.send(&self.socket, self.queue.iter().take(BATCH_FRAMES)) {
+            match outbox.send(&self.socket, self.queue.iter()) {
                 Ok(Sent { taken, offered }) => {
                     self.queue.drain(..taken);
                     if taken > 0 && self.gap {

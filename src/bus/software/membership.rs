@@ -27,6 +27,11 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 /// fill: about the depth of a real controller's transmit queue (`txqueuelen` 10).
 const PACED_SEND_QUEUE_BYTES: libc::c_int = 1;
 
+/// Send queue to ask for by a member of any other bus, bytes; the kernel doubles it. 900 full batches fit then, or 2,700
+/// frames one by one: what a flood of a million frames a second brings while the hub's thread waits 50 ms for a processor.
+/// `net.core.wmem_max` may grant less.
+const SEND_QUEUE_BYTES: libc::c_int = 1 << 20;
+
 /// A member's end of a bus.
 #[derive(Debug)]
 pub struct Membership {
@@ -99,11 +104,9 @@ pub fn join(name: &str, paced_bit_rate: Option<u32>) -> Result<Membership, BusEr
             Ok(()) => match welcome(name, &descriptor, deadline)? {
                 Some(actual) => {
                     check_pace(name, paced_bit_rate, actual)?;
-                    if actual.is_some() {
-                        let option = libc::SO_SNDBUF;
-                        system::set_socket_option(&descriptor, option, PACED_SEND_QUEUE_BYTES)
-                            .map_err(|source| system_error(name, "set its send queue", source))?;
-                    }
+                    let queue = if actual.is_some() { PACED_SEND_QUEUE_BYTES } else { SEND_QUEUE_BYTES };
+                    system::set_socket_option(&descriptor, libc::SO_SNDBUF, queue)
+                        .map_err(|source| system_error(name, "set its send queue", source))?;
                     return Ok(Membership { descriptor, paced_bit_rate: actual, host });
                 }
                 None => continue,

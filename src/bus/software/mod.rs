@@ -4,7 +4,7 @@
 //!  process A            process B (hosts)          process C
 //!  member ---+          member ---+                member ---+
 //!            |                    |                          |
-//!            +------ SOCK_SEQPACKET, one image a packet -----+
+//!            +------- SOCK_SEQPACKET, images in packets -----+
 //!                                 |
 //!                                hub (a thread of B)
 //! ```
@@ -16,7 +16,9 @@
 //!
 //! For a member it is like a CAN socket: a packet is an image of 16 or 72 bytes; every frame goes to all members but
 //! its sender, in one order for all; a member that reads too slowly loses the newest frames, alone, and is told how
-//! many ([`Notice`]). FD frames are always carried.
+//! many ([`Notice`]). FD frames are always carried. Other than a CAN socket, a bus that is not paced carries several
+//! images in one packet ([`Batch`](super::Batch)) when there are several at a time: a member must be ready to get them, and
+//! may send them or not. Nothing waits to be joined by others.
 //!
 //! - A receive gives 0: the host has left. Join anew.
 //! - A receive gives `ECONNRESET`: the same, and the host did not take all of what this member had sent. Receive on
@@ -28,12 +30,14 @@
 //! the smallest identifier first, and then all others get it. The rate is kept on average whatever the host's timers
 //! do; single frames are late by their wake-up latency, some 50 to 100 microseconds.
 
-mod batch;
 mod host;
 mod hub;
+mod inbox;
 mod member;
 mod membership;
 mod notice;
+mod outbox;
+mod slot;
 mod system;
 mod wire;
 
@@ -46,7 +50,7 @@ pub use host::Host;
 pub use membership::{Membership, is_valid_name, join, leave, parse_name};
 pub use notice::{NOTICE_BYTES, Notice};
 
-use super::{BusAddress, BusError, OpenBus};
+use super::{BusAddress, BusError, OpenBus, Packing};
 use crate::frame::FD_BYTES;
 
 /// The buses that this process hosts for members opened by [`open`]. (A name may stand here
@@ -62,7 +66,13 @@ pub fn open(address: &BusAddress) -> Result<OpenBus, BusError> {
     if let Some(host) = host {
         HOSTED.lock().unwrap_or_else(PoisonError::into_inner).push((address.name.clone(), host));
     }
-    Ok(OpenBus { descriptor, receive_queue_bytes: member::QUEUE_FRAMES * FD_BYTES, paced_bit_rate })
+    let receive_queue_bytes = member::QUEUE_FRAMES * FD_BYTES;
+    Ok(OpenBus { descriptor, receive_queue_bytes, packing: packing(paced_bit_rate), paced_bit_rate })
+}
+
+/// A paced bus has one frame at a time on its wire, and what waits for it blocks its sender frame by frame.
+fn packing(paced_bit_rate: Option<u32>) -> Packing {
+    if paced_bit_rate.is_some() { Packing::Single } else { Packing::Batches }
 }
 
 /// Ends the hosting of buses by this process, once they have handed over what was sent (a second at most each). To

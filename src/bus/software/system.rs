@@ -92,6 +92,15 @@ pub(super) fn peer_pid(socket: &OwnedFd) -> i32 {
     if status == 0 { credentials.pid } else { 0 }
 }
 
+/// The header of a message of one vector, for `recvmmsg` and `sendmmsg`.
+pub(super) fn message(vector: &mut libc::iovec) -> libc::mmsghdr {
+    // SAFETY: mmsghdr is integers and pointers, for which zero is a value.
+    let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
+    header.msg_hdr.msg_iov = vector;
+    header.msg_hdr.msg_iovlen = 1;
+    header
+}
+
 /// Sends one small packet; whole or not at all.
 pub(super) fn send(socket: &OwnedFd, packet: &[u8]) -> io::Result<()> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;

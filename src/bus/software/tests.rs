@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::bus::{Packet, Received, Receiver, send};
+use crate::bus::{Batch, Packet, PacketInfo, Receiver, send};
 use crate::frame::{Frame, Identifier, Image};
 
 /// Nothing here takes seconds; what is not there after ten never comes.
@@ -24,8 +24,12 @@ fn data(identifier: u32, number: u32) -> Frame {
     Frame::data(Identifier::standard(identifier).unwrap(), &number.to_be_bytes()).unwrap()
 }
 
-fn number_of(packet: &[u8]) -> u32 {
-    u32::from_be_bytes(Image::parse(packet).unwrap().payload().try_into().unwrap())
+fn fd(number: u32) -> Frame {
+    Frame::fd(Identifier::standard(1).unwrap(), &number.to_be_bytes(), 0).unwrap()
+}
+
+fn number_of(image: Image<'_>) -> u32 {
+    u32::from_be_bytes(image.payload().try_into().unwrap())
 }
 
 fn wait(bus: &impl AsFd, events: i16) {
@@ -37,8 +41,25 @@ fn wait(bus: &impl AsFd, events: i16) {
 }
 
 fn send_frame(bus: &impl AsFd, frame: &Frame) {
+    send_packet(bus, frame.image().as_bytes());
+}
+
+/// Sends frames of one size, as many in one packet as fit.
+fn send_batches(bus: &impl AsFd, frames: impl IntoIterator<Item = Frame>) {
+    let mut batch = Batch::EMPTY;
+    for frame in frames {
+        if !batch.push(frame.image()) {
+            send_packet(bus, batch.packet());
+            batch.clear();
+            assert!(batch.push(frame.image()));
+        }
+    }
+    send_packet(bus, batch.packet());
+}
+
+fn send_packet(bus: &impl AsFd, packet: &[u8]) {
     loop {
-        match send(bus.as_fd(), frame.image().as_bytes()) {
+        match send(bus.as_fd(), packet) {
             Ok(()) => return,
             Err(error) if error.kind() == ErrorKind::WouldBlock => wait(bus, libc::POLLOUT),
             Err(error) => panic!("{error}"),
@@ -58,21 +79,30 @@ fn receive(bus: &impl AsFd, receiver: &mut Receiver) -> bool {
     }
 }
 
-/// Receives this many packets, and no batch beyond them.
-fn receive_count(bus: &impl AsFd, count: usize, mut each: impl FnMut(Received<'_>)) {
+/// Receives this many frames, and none beyond them; how many are in each packet.
+fn receive_frames(bus: &impl AsFd, count: usize, mut each: impl FnMut(Image<'_>, PacketInfo)) -> Vec<usize> {
     let mut receiver = Receiver::new();
-    let mut received = 0;
-    while received < count {
-        assert!(receive(bus, &mut receiver), "the stream ended after {received} of {count}");
-        receiver.iter().for_each(&mut each);
-        received += receiver.iter().count();
+    let mut packets = Vec::new();
+    while packets.iter().sum::<usize>() < count {
+        assert!(receive(bus, &mut receiver), "the stream ended after {} packets", packets.len());
+        for received in receiver.iter() {
+            match interpret(received.packet) {
+                Packet::Frames(images) => {
+                    packets.push(images.len());
+                    images.for_each(|image| each(image, received.info));
+                }
+                Packet::Welcome { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
     }
-    assert_eq!(received, count);
+    assert_eq!(packets.iter().sum::<usize>(), count);
+    packets
 }
 
 fn numbers(bus: &impl AsFd, count: usize) -> Vec<u32> {
     let mut numbers = Vec::new();
-    receive_count(bus, count, |received| numbers.push(number_of(received.packet)));
+    receive_frames(bus, count, |image, _| numbers.push(number_of(image)));
     numbers
 }
 
@@ -140,29 +170,39 @@ fn frames_of_every_kind_cross_with_their_receive_times() {
     let before = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
     frames.iter().for_each(|frame| send_frame(&left, frame));
     let mut index = 0;
-    receive_count(&right, frames.len(), |received| {
-        assert_eq!(received.packet, frames[index].image().as_bytes());
-        let age = received
-            .info
+    receive_frames(&right, frames.len(), |image, info| {
+        assert_eq!(image, frames[index].image());
+        let age = info
             .received_at
             .expect("a receive time")
             .as_nanos()
             .checked_sub(before)
             .expect("not before sending");
         assert!(u128::from(age) < PATIENCE.as_nanos());
-        assert_eq!(received.info.dropped_total, None);
+        assert_eq!(info.dropped_total, None);
         index += 1;
     });
 }
 
 #[test]
 fn a_slow_member_alone_loses_frames_and_is_told_how_many() {
-    const FRAMES: u32 = 60_000;
+    lose_frames(|sender, frames| frames.iter().for_each(|frame| send_frame(sender, frame)));
+}
+
+#[test]
+fn of_a_flood_in_batches_every_lost_frame_is_counted() {
+    lose_frames(|sender, frames| send_batches(sender, frames.iter().copied()));
+}
+
+fn lose_frames(send_all: impl Fn(&Membership, &[Frame])) {
+    // More than the socket and the hub hold together, all packets being full.
+    const FRAMES: u32 = 200_000;
     let name = unique_name();
     let sender = join(&name, None).unwrap();
     let (slow, fast) = (join(&name, None).unwrap(), join(&name, None).unwrap());
     for first in (0..FRAMES).step_by(1000) {
-        (first..first + 1000).for_each(|number| send_frame(&sender, &data(1, number)));
+        let frames: Vec<_> = (first..first + 1000).map(|number| data(1, number)).collect();
+        send_all(&sender, &frames);
         assert!(numbers(&fast, 1000).into_iter().eq(first..first + 1000));
     }
     // It has lost the newest. It is told as soon as it has room; what is sent after that is behind the gap.
@@ -172,11 +212,16 @@ fn a_slow_member_alone_loses_frames_and_is_told_how_many() {
         assert!(receive(&slow, &mut receiver));
         for received in receiver.iter() {
             match interpret(received.packet) {
-                Packet::Frame(_) if gap.is_none() => {
-                    assert_eq!(number_of(received.packet), next);
-                    next += 1;
+                Packet::Frames(images) => {
+                    for image in images {
+                        if gap.is_some() {
+                            assert_eq!(after.replace(number_of(image)), None);
+                        } else {
+                            assert_eq!(number_of(image), next);
+                            next += 1;
+                        }
+                    }
                 }
-                Packet::Frame(_) => after = Some(number_of(received.packet)),
                 Packet::Dropped { total } => {
                     assert_eq!(gap.replace(total), None);
                     send_frame(&sender, &data(1, 99_999));
@@ -200,7 +245,13 @@ fn a_member_that_sends_no_frames_is_disconnected() {
     let host = join(&name, None).unwrap();
     let mut too_long = [0; 16];
     too_long[4] = 9;
-    for noise in [&[1; 8][..], &[0; 17], &[0; 100], &too_long] {
+    let mut batch = Batch::EMPTY;
+    (0..2).for_each(|number| assert!(batch.push(data(1, number).image())));
+    // The payload length of the second image.
+    let mut bad_batch = batch.packet().to_vec();
+    bad_batch[8 + 16 + 4] = 9;
+    let cut_batch = &batch.packet()[..39];
+    for noise in [&[1; 8][..], &[0; 17], &[0; 100], &[0; 2000], &too_long, &bad_batch, cut_batch] {
         let noisy = join(&name, None).unwrap();
         send_frame(&noisy, &data(1, 1));
         send(noisy.as_fd(), noise).unwrap();
@@ -426,6 +477,97 @@ fn waiting_bus(name: &str, members: usize) -> (OwnedFd, Vec<OwnedFd>) {
     (listener, (0..members).map(connected).collect())
 }
 
+/// What the hub finds waiting shares packets, as far as sizes and order allow.
+#[test]
+fn frames_that_come_together_leave_together() {
+    let name = unique_name();
+    let (listener, sockets) = waiting_bus(&name, 2);
+    let frames: Vec<Frame> =
+        (0..30).map(|number| if number == 10 { fd(10) } else { data(1, number) }).collect();
+    frames.iter().for_each(|frame| send_frame(&sockets[1], frame));
+    let _host = Host::start(&name, listener, None, 2).unwrap();
+    let mut index = 0;
+    let packets = receive_frames(&sockets[0], frames.len(), |image, _| {
+        assert_eq!(image, frames[index].image());
+        index += 1;
+    });
+    assert_eq!(packets, [10, 1, 19]);
+}
+
+#[test]
+fn batches_of_either_size_keep_their_order() {
+    const ROUNDS: u32 = 200;
+    let name = unique_name();
+    let (sender, watchers) =
+        (join(&name, None).unwrap(), [join(&name, None).unwrap(), join(&name, None).unwrap()]);
+    std::thread::scope(|scope| {
+        for watcher in &watchers {
+            scope.spawn(|| assert!(numbers(watcher, 200 * ROUNDS as usize).into_iter().eq(0..200 * ROUNDS)));
+        }
+        for first in (0..ROUNDS).map(|round| round * 200) {
+            send_batches(&sender, (first..first + 100).map(|number| data(1, number)));
+            send_batches(&sender, (first + 100..first + 150).map(fd));
+            (first + 150..first + 200).for_each(|number| send_frame(&sender, &data(1, number)));
+        }
+    });
+    assert_nothing_there(&sender);
+}
+
+/// A sender's batch must not bring it its own frames, whoever else sent in the same turn.
+#[test]
+fn senders_of_batches_see_the_others_only() {
+    let name = unique_name();
+    let (listener, sockets) = waiting_bus(&name, 3);
+    for (index, socket) in sockets.iter().enumerate() {
+        let first = 1000 * index as u32;
+        send_batches(socket, (first..first + 500).map(|number| data(1, number)));
+    }
+    let _host = Host::start(&name, listener, None, 3).unwrap();
+    for (index, socket) in sockets.iter().enumerate() {
+        let seen = numbers(socket, 1000);
+        for other in 0..3 {
+            let theirs = seen.iter().copied().filter(|number| number / 1000 == other);
+            let expected = if other as usize == index { 0..0 } else { 1000 * other..1000 * other + 500 };
+            assert!(theirs.eq(expected), "of {other}, at {index}");
+        }
+    }
+}
+
+#[test]
+fn a_paced_bus_takes_one_frame_a_packet() {
+    let name = unique_name();
+    let address = |text: &str| crate::bus::BusAddress::parse(crate::bus::BusKind::Software, text).unwrap();
+    let paced = open(&address(&format!("{name}@500000"))).unwrap();
+    assert_eq!(paced.packing, Packing::Single);
+    assert_eq!(open(&address(&name)).unwrap().packing, Packing::Single);
+    let unpaced_name = unique_name();
+    assert_eq!(open(&address(&unpaced_name)).unwrap().packing, Packing::Batches);
+    let (noisy, sender) = (join(&name, None).unwrap(), join(&name, None).unwrap());
+    send_batches(&noisy, (0..2).map(|number| data(1, number)));
+    let mut receiver = Receiver::new();
+    while receive(&noisy, &mut receiver) {}
+    send_frame(&sender, &data(1, 7));
+    assert_eq!(numbers(&paced.descriptor, 1), [7]);
+    stop_hosting_of(&name);
+    stop_hosting_of(&unpaced_name);
+}
+
+#[test]
+fn a_host_of_another_version_is_no_bus() {
+    let name = unique_name();
+    let listener = system::seqpacket_socket().unwrap();
+    system::listen(&listener, &membership::address_of(&name).unwrap()).unwrap();
+    std::thread::scope(|scope| {
+        let joiner = scope.spawn(|| join(&name, None).map(drop));
+        wait(&listener, libc::POLLIN);
+        let member = system::accept(&listener).unwrap();
+        // A welcome that tells of no packet size.
+        send(member.as_fd(), &[1, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        let refusal = joiner.join().unwrap();
+        assert!(matches!(refusal, Err(BusError::SoftwareForeign { .. })), "{refusal:?}");
+    });
+}
+
 #[test]
 fn a_paced_bus_delivers_by_priority() {
     let name = unique_name();
@@ -440,9 +582,7 @@ fn a_paced_bus_delivers_by_priority() {
     send_frame(&sockets[4], &empty(standard(0x001)));
     let _host = Host::start(&name, listener, Some(100_000), 5).unwrap();
     let mut words = Vec::new();
-    receive_count(&sockets[0], 1 + 6, |received| {
-        words.extend(Image::parse(received.packet).map(Image::id_word));
-    });
+    receive_frames(&sockets[0], 6, |image, _| words.push(image.id_word()));
     // 0x001 waits behind its sender's 0x123.
     assert_eq!(words, [0x010, 0x123, 0x001, 0x4000_0123, 0x8000_0000 | 0x123 << 18, 0x7FF]);
 }
@@ -462,11 +602,10 @@ fn a_paced_bus_is_as_fast_as_its_wire() {
     let count = 8 * 250;
     let _host = Host::start(&name, listener, Some(500_000), 9).unwrap();
     let mut times = Vec::new();
-    receive_count(&sockets[0], 1 + count, |received| {
-        if Image::parse(received.packet).is_some() {
-            times.push(received.info.received_at.unwrap().as_nanos());
-        }
+    let packets = receive_frames(&sockets[0], count, |_, info| {
+        times.push(info.received_at.unwrap().as_nanos());
     });
+    assert!(packets.iter().all(|frames| *frames == 1), "each frame has a time of its own");
     // A frame may be seen late, never early: the least late of many shows the schedule. 111 bits take 222
     // microseconds.
     let least_late_ns = |part: std::ops::Range<usize>| {

@@ -12,8 +12,8 @@ use self::poller::{Interest, Poller, Ready};
 use super::slots::{Key, Slots};
 use super::socket::{receive, send_some, shutdown_write};
 use super::{
-    BusId, Consumed, Engine, Handler, STREAM_RECEIVE_BYTES, Sending, StreamId, Token, Written, bus_write,
-    closed,
+    BusId, Consumed, Engine, Handler, Packing, STREAM_RECEIVE_BYTES, Sending, StreamId, Token, Written,
+    bus_write, closed,
 };
 use crate::buffer::SendBuffer;
 use crate::bus::Receiver;
@@ -36,6 +36,7 @@ enum Entry {
 struct Bus {
     descriptor: OwnedFd,
     token: Token,
+    packing: Packing,
     interest: Interest,
 }
 
@@ -219,8 +220,8 @@ impl Engine for EpollEngine {
         })
     }
 
-    fn open_bus(&mut self, token: Token, descriptor: OwnedFd) -> io::Result<BusId> {
-        self.open(Entry::Bus(Bus { descriptor, token, interest: Interest::READABLE })).map(BusId)
+    fn open_bus(&mut self, token: Token, descriptor: OwnedFd, packing: Packing) -> io::Result<BusId> {
+        self.open(Entry::Bus(Bus { descriptor, token, packing, interest: Interest::READABLE })).map(BusId)
     }
 
     fn retarget_bus(&mut self, bus: BusId, token: Token) {
@@ -242,7 +243,7 @@ impl Engine for EpollEngine {
 
     fn write_bus(&mut self, bus: BusId, frames: &[Frame]) -> Written {
         match self.bus(bus) {
-            Some(bus) => bus_write::write(bus.descriptor.as_fd(), frames),
+            Some(bus) => bus_write::write(bus.descriptor.as_fd(), bus.packing, frames),
             None => Written { accepted: 0, stopped_by: Some(closed()) },
         }
     }

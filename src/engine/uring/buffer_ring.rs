@@ -8,13 +8,18 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 
+use crate::bus::PACKET_BYTES;
+use crate::bus::control::CONTROL_BYTES;
+
 /// Buffers in the ring: a quarter of a second of a saturated 1 Mbit/s bus between two turns. When they run out the
 /// kernel ends the multishot receive with `ENOBUFS`, packets wait in the socket, and the receive is armed anew.
 /// A power of two, as the kernel demands.
 const BUFFERS: u16 = 2048;
 
-/// Bytes of a buffer: 16 of `io_uring_recvmsg_out`, 96 of control messages, 73 of packet, rounded up.
-pub const BUFFER_BYTES: usize = 192;
+/// Bytes of a buffer: 16 of `io_uring_recvmsg_out`, the control messages, and the packet, in whole cache lines. All
+/// buffers have 2.25 MiB. They are used in turn, so all of that is resident after a while, but of each only the lines
+/// that its packets fill are read: three where a packet is one frame.
+pub const BUFFER_BYTES: usize = (16 + CONTROL_BYTES + PACKET_BYTES).next_multiple_of(64);
 
 /// The ring must start on a page; pages have 64 KiB at most (arm64).
 const PAGE_BYTES: usize = 64 * 1024;

@@ -3,12 +3,13 @@
 use std::os::fd::OwnedFd;
 
 use crate::buffer::SendBuffer;
-use crate::engine::Token;
+use crate::engine::{Packing, Token};
 
 /// A bus, until its last operation has ended.
 pub struct Bus {
     pub descriptor: OwnedFd,
     pub token: Token,
+    pub packing: Packing,
     pub receiving: bool,
     pub awaiting_writable: bool,
     pub closing: bool,

@@ -29,8 +29,8 @@ use self::ring::{Completion, Ring};
 use super::slots::{Key, Slots};
 use super::socket::shutdown_write;
 use super::{
-    BusId, Consumed, Engine, Handler, STREAM_RECEIVE_BYTES, Sending, StreamId, Token, Written, bus_write,
-    closed,
+    BusId, Consumed, Engine, Handler, Packing, STREAM_RECEIVE_BYTES, Sending, StreamId, Token, Written,
+    bus_write, closed,
 };
 use crate::buffer::SendBuffer;
 use crate::frame::Frame;
@@ -39,6 +39,10 @@ use crate::frame::Frame;
 /// once; a kernel that does not let go within this time is given the memory for good.
 const DRAIN_WAIT: Duration = Duration::from_millis(100);
 const DRAIN_ROUNDS: usize = 50;
+
+/// Bytes of packets after which a turn hands on no more: what came is sent before more comes. It is a fraction of what a
+/// link's send buffer holds, 4,096 classic frames; the buffers of the ring could bring thirty times as many at once.
+const TURN_PACKET_BYTES: usize = 64 * 1024;
 
 /// System calls that the end of a stream may take to learn how much of a send was taken. A cancelled send completes
 /// within the second, when the kernel has queued the cancellation's work and then does it.
@@ -54,6 +58,8 @@ pub struct UringEngine {
     streams: Slots<Stream>,
     /// Completions of this turn, or those that the next one begins with.
     completions: Vec<Completion>,
+    /// Bytes of packets that this turn has handed on.
+    packet_bytes: usize,
     /// Streams whose rest is to be shown in the next turn.
     resumed: Vec<Key>,
     /// Buses whose receive has ended for want of buffers.
@@ -214,7 +220,10 @@ impl UringEngine {
                 _ if bus.closing => {}
                 (Ok(length), Some(buffer)) => {
                     let filled = self.buffers.filled(buffer, length);
-                    stopped = packet::deliver(bus.token, filled, &self.packet_header, handler).err();
+                    match packet::deliver(bus.token, filled, &self.packet_header, handler) {
+                        Ok(bytes) => self.packet_bytes += bytes,
+                        Err(error) => stopped = Some(error),
+                    }
                 }
                 (Ok(_), None) => stopped = Some(io::ErrorKind::UnexpectedEof.into()),
                 (Err(error), _) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
@@ -330,6 +339,7 @@ impl Engine for UringEngine {
             buses: Slots::new(),
             streams: Slots::new(),
             completions: Vec::with_capacity(Ring::completion_limit()),
+            packet_bytes: 0,
             resumed: Vec::new(),
             starved: Vec::new(),
             doorbell: Doorbell::new()?,
@@ -337,8 +347,9 @@ impl Engine for UringEngine {
         })
     }
 
-    fn open_bus(&mut self, token: Token, descriptor: OwnedFd) -> io::Result<BusId> {
-        let bus = Bus { descriptor, token, receiving: false, awaiting_writable: false, closing: false };
+    fn open_bus(&mut self, token: Token, descriptor: OwnedFd, packing: Packing) -> io::Result<BusId> {
+        let bus =
+            Bus { descriptor, token, packing, receiving: false, awaiting_writable: false, closing: false };
         let key = self.buses.insert(bus);
         let word = Operation::ReceivePackets(key).to_word();
         let watched =
@@ -368,8 +379,8 @@ impl Engine for UringEngine {
     }
 
     fn write_bus(&mut self, bus: BusId, frames: &[Frame]) -> Written {
-        match self.bus_descriptor(bus) {
-            Some(descriptor) => bus_write::write(descriptor, frames),
+        match self.bus(bus.0) {
+            Some(bus) => bus_write::write(bus.descriptor.as_fd(), bus.packing, frames),
             None => Written { accepted: 0, stopped_by: Some(closed()) },
         }
     }
@@ -475,10 +486,14 @@ impl Engine for UringEngine {
         let wait = if happened { Duration::ZERO } else { wait };
         self.ring.enter(wait, &mut self.completions)?;
         happened |= !self.completions.is_empty();
-        for index in 0..self.completions.len() {
-            self.complete(self.completions[index], handler);
+        self.packet_bytes = 0;
+        let mut completed = 0;
+        while completed < self.completions.len() && self.packet_bytes < TURN_PACKET_BYTES {
+            self.complete(self.completions[completed], handler);
+            completed += 1;
         }
-        self.completions.clear();
+        // Those that are left hold their buffers, so that they never come to more than the ring has completions.
+        self.completions.drain(..completed);
         self.buffers.publish();
         while let Some(key) = self.starved.pop() {
             if let Err(error) = self.receive_packets(key)

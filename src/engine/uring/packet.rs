@@ -15,18 +15,18 @@ pub fn header() -> Box<libc::msghdr> {
     header
 }
 
-/// Shows a packet that a completion put into a buffer.
+/// Shows a packet that a completion put into a buffer: how many bytes it has.
 pub fn deliver(
     token: Token,
     filled: &[u8],
     header: &libc::msghdr,
     handler: &mut impl Handler,
-) -> io::Result<()> {
+) -> io::Result<usize> {
     let message =
         RecvMsgOut::parse(filled, header).map_err(|()| io::Error::from(io::ErrorKind::InvalidData))?;
     if message.payload_data().is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     handler.bus_packet(token, message.payload_data(), control::parse(message.control_data()));
-    Ok(())
+    Ok(message.payload_data().len())
 }
