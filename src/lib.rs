@@ -31,8 +31,11 @@
 //! ```
 //!
 //! The two directions of a connection share its session's state and nothing else. Every connection owns its CAN
-//! socket: the kernel does the fan-out, applies the filter, counts each connection's overflow, and keeps a connection's
-//! own frames from coming back to it.
+//! sockets, one a bus: the kernel does the fan-out, applies the filter, counts each connection's overflow, and keeps a
+//! connection's own frames from coming back to it.
+//!
+//! A version 5 session keeps books over what it sent, dropped and received. When its connection breaks, its link is parked:
+//! without a stream, with its sockets, counting what the peer misses, until the peer's next connection takes both over.
 //!
 //! # One thread
 //!

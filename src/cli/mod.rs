@@ -9,6 +9,7 @@ mod line_writer;
 mod link;
 mod logging;
 mod send;
+mod values;
 
 use std::process::ExitCode;
 
