@@ -7,6 +7,7 @@ mod filter;
 mod frames;
 mod histograms;
 mod v4;
+mod v5;
 
 /// Frames of one turn: their images fit the first-level cache, and a branch predictor does not learn them by heart.
 const FRAMES: usize = 1_024;
