@@ -314,7 +314,7 @@ impl Conversation {
         let one_way = clock.and_then(|clock| one_way(entry.time(), wall, clock));
         // What is certain to have passed.
         let age = one_way.map_or(Duration::ZERO, |one_way| {
-            let certain = i128::from(one_way.elapsed_ns) - i128::from(one_way.uncertainty_ns);
+            let certain = one_way.elapsed_ns.saturating_sub_unsigned(one_way.uncertainty_ns);
             Duration::from_nanos(u64::try_from(certain).unwrap_or(0))
         });
         queue.push(bus, ReceivedFrame { frame: entry.to_frame(), age, one_way });
@@ -472,7 +472,7 @@ fn one_way(sent: WallTime, now: WallTime, clock: Estimate) -> Option<OneWay> {
     if sent == WallTime::default() {
         return None;
     }
-    let by_our_clock = i128::from(sent.as_nanos()) - i128::from(clock.ahead_ns);
-    let elapsed_ns = i64::try_from(i128::from(now.as_nanos()) - by_our_clock).ok()?;
+    let [sent, now] = [sent, now].map(|time| i64::try_from(time.as_nanos()));
+    let elapsed_ns = now.ok()?.checked_sub(sent.ok()?)?.checked_add(clock.ahead_ns)?;
     Some(OneWay { elapsed_ns, uncertainty_ns: clock.uncertainty_ns })
 }
