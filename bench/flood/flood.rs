@@ -4,6 +4,7 @@ mod bridge;
 mod ends;
 mod threads;
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -36,7 +37,7 @@ struct Arguments {
     /// Seconds to measure
     #[arg(short, default_value_t = 5)]
     seconds: u64,
-    /// Rounds, of which the one with the median rate is shown
+    /// Rounds: figures are of the one with the median rate, counts of all
     #[arg(short = 'n', default_value_t = 3)]
     rounds: usize,
     /// The program to measure
@@ -67,12 +68,32 @@ struct Figures {
     /// Processors that this process used: the hubs, and everything else.
     hubs: f64,
     ends: f64,
-    /// From the first frame to the last.
+    counts: Counts,
+}
+
+/// Frames from the first to the last.
+#[derive(Default)]
+struct Counts {
     sent: u64,
     arrived: u64,
     out_of_order: u64,
     /// What the bridges say that they lost, and the far hub for the reader here.
-    losses: Vec<(String, u64)>,
+    losses: BTreeMap<String, u64>,
+}
+
+impl Counts {
+    fn sum<'a>(rounds: impl Iterator<Item = &'a Self>) -> Self {
+        let mut all = Self::default();
+        for round in rounds {
+            all.sent += round.sent;
+            all.arrived += round.arrived;
+            all.out_of_order += round.out_of_order;
+            for (cause, count) in &round.losses {
+                *all.losses.entry(cause.clone()).or_default() += count;
+            }
+        }
+        all
+    }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -94,7 +115,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         for (engine, mut rounds) in results {
             rounds.sort_by(|one, other| one.received.total_cmp(&other.received));
-            print(*way, engine, &rounds[rounds.len() / 2]);
+            let all = Counts::sum(rounds.iter().map(|figures| &figures.counts));
+            print(*way, engine, &rounds[rounds.len() / 2], &all);
         }
     }
     Ok(())
@@ -151,8 +173,8 @@ fn measure(arguments: &Arguments, way: Way, engine: &str) -> Result<Figures, Box
         for end in [reader, writer] {
             end.join().expect("it does not panic")?;
         }
-        let mut losses = vec![("reader unread".to_owned(), progress.unread())];
-        losses.retain(|(_, count)| *count > 0);
+        let mut losses = BTreeMap::from([("reader unread".to_owned(), progress.unread())]);
+        losses.retain(|_, count| *count > 0);
         let mut used = Vec::new();
         for (index, bridge) in bridges.into_iter().enumerate() {
             let name = bridge.side;
@@ -165,10 +187,12 @@ fn measure(arguments: &Arguments, way: Way, engine: &str) -> Result<Figures, Box
             bridges: used,
             hubs: processors(before.hubs, after.hubs),
             ends: processors(before.ends, after.ends),
-            sent: sent.load(Ordering::Relaxed),
-            arrived: progress.received(),
-            out_of_order: progress.out_of_order(),
-            losses,
+            counts: Counts {
+                sent: sent.load(Ordering::Relaxed),
+                arrived: progress.received(),
+                out_of_order: progress.out_of_order(),
+                losses,
+            },
         })
     })
 }
@@ -197,22 +221,22 @@ impl Drop for Ending<'_> {
     }
 }
 
-fn print(way: Way, engine: &str, figures: &Figures) {
+fn print(way: Way, engine: &str, figures: &Figures, all: &Counts) {
     let join = |texts: Vec<String>| texts.join(", ");
     let processors =
         join(figures.bridges.iter().map(|(side, used, _)| format!("{side} {used:.2}")).collect());
     let memory = join(figures.bridges.iter().map(|(_, _, kib)| kib.to_string()).collect());
-    let lost = figures.sent.saturating_sub(figures.arrived);
-    let told: u64 = figures.losses.iter().map(|(_, count)| count).sum();
-    let causes = join(figures.losses.iter().map(|(cause, count)| format!("{cause} {count}")).collect());
+    let lost = all.sent.saturating_sub(all.arrived);
+    let told: u64 = all.losses.values().sum();
+    let causes = join(all.losses.iter().map(|(cause, count)| format!("{cause} {count}")).collect());
     println!(
         "| {} | {engine} | {:.0} | {processors} | {memory} | {:.2} | {:.2} | {} | {lost} | {} | {} | {causes} |",
         format!("{way:?}").to_lowercase(),
         figures.received,
         figures.hubs,
         figures.ends,
-        figures.sent,
+        all.sent,
         i128::from(lost) - i128::from(told),
-        figures.out_of_order,
+        all.out_of_order,
     );
 }

@@ -321,6 +321,11 @@ impl UringEngine {
     }
 }
 
+/// Whether a completion belongs to the reception of packets.
+fn is_packet(completion: Completion) -> bool {
+    matches!(Operation::from_word(completion.word), Some(Operation::ReceivePackets(_)))
+}
+
 /// Whether the same operation may have better luck.
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN))
@@ -487,13 +492,19 @@ impl Engine for UringEngine {
         self.ring.enter(wait, &mut self.completions)?;
         happened |= !self.completions.is_empty();
         self.packet_bytes = 0;
-        let mut completed = 0;
-        while completed < self.completions.len() && self.packet_bytes < TURN_PACKET_BYTES {
-            self.complete(self.completions[completed], handler);
-            completed += 1;
+        // Packets beyond the limit wait in their order. Nothing else does: a send that is done must give its buffer back
+        // before more packets come. Those that wait hold their buffers, so that they never come to more than the ring has.
+        let mut waiting = 0;
+        for index in 0..self.completions.len() {
+            let completion = self.completions[index];
+            if self.packet_bytes >= TURN_PACKET_BYTES && is_packet(completion) {
+                self.completions[waiting] = completion;
+                waiting += 1;
+            } else {
+                self.complete(completion, handler);
+            }
         }
-        // Those that are left hold their buffers, so that they never come to more than the ring has completions.
-        self.completions.drain(..completed);
+        self.completions.truncate(waiting);
         self.buffers.publish();
         while let Some(key) = self.starved.pop() {
             if let Err(error) = self.receive_packets(key)
