@@ -1,7 +1,8 @@
 //! Where frames come from and go to on this host: SocketCAN interfaces, and the software bus.
 //!
 //! Both are packet sockets that carry kernel images ([`crate::frame::Image`]), so an engine serves either without
-//! knowing which; a software bus carries several in one packet when they come fast ([`Batch`]). This module opens them; it reads and writes no frame on the data path.
+//! knowing which; a software bus carries several in one packet when they come fast ([`Batch`]). This module opens them;
+//! it reads and writes no frame on the data path.
 
 mod batch;
 pub mod bit_rate;

@@ -1,7 +1,7 @@
 //! Moves buffers between descriptors and memory that was allocated when they were opened.
 //!
-//! Two kinds of descriptor: *buses*, packet sockets that give and take kernel images, one or several a packet, and *streams*,
-//! connected byte streams. What the bytes mean is not known here: no protocol, no session, no frame but its size.
+//! Two kinds of descriptor: *buses*, packet sockets that give and take kernel images, one or several a packet, and
+//! *streams*, connected byte streams. What the bytes mean is not known here: no protocol, no session, no frame but its size.
 //!
 //! There are two engines behind [`Engine`]: [`uring::UringEngine`] on a ring of its own, and
 //! [`epoll::EpollEngine`] where io_uring is forbidden. Both belong to one thread, which calls [`Engine::turn`]

@@ -236,6 +236,31 @@ fn a_full_bus_of_batches_says_how_many_frames_it_took<E: Engine>(mut engine: E) 
     assert!(seen.into_iter().eq(0..50_000));
 }
 
+/// What a turn brings can be sent before more comes, however much waits.
+fn a_turn_brings_a_share_of_a_flood_and_every_sent_buffer<E: Engine>(mut engine: E) {
+    let (ours, theirs) = packet_pair();
+    let (stream_end, _peer) = stream_pair();
+    engine.open_bus(TOKEN, ours, Packing::Single).unwrap();
+    let stream = engine.open_stream(TOKEN, stream_end).unwrap();
+    // As many full batches as the socket takes: 93,000 bytes with the kernel's default.
+    let frames: Vec<Frame> = (0..50_000).map(numbered).collect();
+    let accepted = bus_write::write(theirs.as_fd(), Packing::Batches, &frames).accepted;
+    let packets = accepted.div_ceil(63);
+    assert!(packets > 70, "the socket holds {packets} packets");
+    let mut events = Events::default();
+    events.until(&mut engine, |events| !events.packets.is_empty());
+    assert!(events.packets.len() <= 65, "{} packets in one turn", events.packets.len());
+    let mut buffer = SendBuffer::with_capacity(16);
+    assert!(buffer.append(b"frames"));
+    let is_sent = matches!(engine.send(stream, buffer), Sending::Done(_));
+    engine.turn(Duration::ZERO, &mut events).unwrap();
+    assert!(is_sent || events.sent == [(true, 6)], "{:?}", events.sent);
+    events.until(&mut engine, |events| events.packets.len() == packets);
+    let images = events.packets.iter().flat_map(|(packet, _)| crate::bus::Images::parse(packet).unwrap());
+    let images = images.map(|image| u32::from_be_bytes(image.payload()[..4].try_into().unwrap()));
+    assert!(images.eq(0..accepted as u32));
+}
+
 fn a_stream_can_be_paused_and_loses_nothing<E: Engine>(mut engine: E) {
     let (ours, mut theirs) = stream_pair();
     let stream = engine.open_stream(TOKEN, ours).unwrap();
@@ -505,6 +530,7 @@ on_both_engines!(
     a_full_bus_says_so_and_tells_when_it_has_room,
     a_bus_of_batches_takes_several_frames_a_packet,
     a_full_bus_of_batches_says_how_many_frames_it_took,
+    a_turn_brings_a_share_of_a_flood_and_every_sent_buffer,
     a_stream_can_be_paused_and_loses_nothing,
     resuming_what_is_not_paused_does_nothing,
     what_one_stream_suffers_ends_it_alone,

@@ -14,8 +14,8 @@ use super::system;
 /// far as it is used. When it is full the newest frame is dropped for this member alone, counted, and told.
 pub(super) const QUEUE_FRAMES: usize = 8192;
 
-/// Bytes of send queue to ask for towards a member: about 5,000 packets of one frame with the kernel's bookkeeping. What is
-/// granted is up to `net.core.wmem_max`; the hub's own queue makes up for the rest.
+/// Bytes of send queue to ask for towards a member: about 5,000 packets of one frame with the kernel's bookkeeping.
+/// What is granted is up to `net.core.wmem_max`; the hub's own queue makes up for the rest.
 const SEND_QUEUE_BYTES: libc::c_int = 2 << 20;
 
 pub(super) struct Member {

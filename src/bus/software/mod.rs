@@ -17,8 +17,8 @@
 //! For a member it is like a CAN socket: a packet is an image of 16 or 72 bytes; every frame goes to all members but
 //! its sender, in one order for all; a member that reads too slowly loses the newest frames, alone, and is told how
 //! many ([`Notice`]). FD frames are always carried. Other than a CAN socket, a bus that is not paced carries several
-//! images in one packet ([`Batch`](super::Batch)) when there are several at a time: a member must be ready to get them, and
-//! may send them or not. Nothing waits to be joined by others.
+//! images in one packet ([`Batch`](super::Batch)) when there are several at a time: a member must be ready to get them,
+//! and may send them or not. Nothing waits to be joined by others.
 //!
 //! - A receive gives 0: the host has left. Join anew.
 //! - A receive gives `ECONNRESET`: the same, and the host did not take all of what this member had sent. Receive on

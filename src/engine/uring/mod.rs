@@ -492,8 +492,9 @@ impl Engine for UringEngine {
         self.ring.enter(wait, &mut self.completions)?;
         happened |= !self.completions.is_empty();
         self.packet_bytes = 0;
-        // Packets beyond the limit wait in their order. Nothing else does: a send that is done must give its buffer back
-        // before more packets come. Those that wait hold their buffers, so that they never come to more than the ring has.
+        // Packets beyond the limit wait in their order. Nothing else does: a send that is done must give its buffer
+        // back before more packets come. Those that wait hold their buffers, so that they are never more than the
+        // ring has.
         let mut waiting = 0;
         for index in 0..self.completions.len() {
             let completion = self.completions[index];
