@@ -12,8 +12,10 @@ use divan::{Bencher, black_box};
 
 use crate::{FRAMES, frames};
 
-const NOW: Now =
-    Now { monotonic: Moment::from_nanos(1_000_000_000), wall: WallTime::from_nanos(1_700_000_000_123_456_789) };
+const NOW: Now = Now {
+    monotonic: Moment::from_nanos(1_000_000_000),
+    wall: WallTime::from_nanos(1_700_000_000_123_456_789),
+};
 
 /// Room for all frames in one record.
 const BUFFER_BYTES: usize = 64 * 1024;
