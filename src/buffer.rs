@@ -7,38 +7,53 @@
 /// |  on the wire |  to send   |    vacant        |
 /// ```
 ///
-/// Invariant: `sent <= filled <= capacity`.
+/// Invariant: `sent <= filled <= bytes.len() <= capacity`.
 #[derive(Debug)]
 pub struct SendBuffer {
-    bytes: Box<[u8]>,
+    /// Grows within its capacity as far as it was ever filled, so that memory that is never needed is never touched:
+    /// not even zeroed, which an allocator does to memory that was used before.
+    bytes: Vec<u8>,
+    capacity: usize,
     filled: usize,
     sent: usize,
 }
 
 impl SendBuffer {
-    /// An empty buffer of `capacity` bytes. The pages are the kernel's zero page until they are written to.
+    /// An empty buffer of `capacity` bytes.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { bytes: vec![0; capacity].into_boxed_slice(), filled: 0, sent: 0 }
+        Self { bytes: Vec::with_capacity(capacity), capacity, filled: 0, sent: 0 }
     }
 
-    /// The room behind what is filled; write there, then [`SendBuffer::advance`].
-    pub fn vacant(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.filled..]
+    /// Bytes that fit behind what is filled.
+    pub fn room(&self) -> usize {
+        self.capacity - self.filled
+    }
+
+    /// The first `count` bytes behind what is filled; write there, then [`SendBuffer::advance`]. `None` without the room.
+    pub fn vacant(&mut self, count: usize) -> Option<&mut [u8]> {
+        if count > self.room() {
+            return None;
+        }
+        let end = self.filled + count;
+        if end > self.bytes.len() {
+            self.bytes.resize(end, 0);
+        }
+        Some(&mut self.bytes[self.filled..end])
     }
 
     /// Declares `count` vacant bytes filled.
     ///
     /// # Panics
-    /// If there are fewer vacant bytes: a bug of the caller.
+    /// If there were fewer in [`SendBuffer::vacant`]: a bug of the caller.
     pub fn advance(&mut self, count: usize) {
-        assert!(count <= self.bytes.len() - self.filled, "advanced beyond the buffer");
+        assert!(count <= self.bytes.len() - self.filled, "advanced beyond what was vacant");
         self.filled += count;
     }
 
     /// Copies `bytes` behind what is filled; `false`, and nothing changed, if they do not fit.
     #[must_use]
     pub fn append(&mut self, bytes: &[u8]) -> bool {
-        let Some(room) = self.vacant().get_mut(..bytes.len()) else { return false };
+        let Some(room) = self.vacant(bytes.len()) else { return false };
         room.copy_from_slice(bytes);
         self.advance(bytes.len());
         true
@@ -85,7 +100,7 @@ impl SendBuffer {
 
     /// Moves what is unsent to the front where that makes as much room again as it costs.
     pub fn compact(&mut self) {
-        if self.sent >= self.bytes.len() / 2 {
+        if self.sent >= self.capacity / 2 {
             self.bytes.copy_within(self.sent..self.filled, 0);
             self.filled -= self.sent;
             self.sent = 0;
@@ -110,7 +125,7 @@ mod tests {
         buffer.consume(2);
         assert_eq!(buffer.sent_bytes(), 2);
         assert_eq!(buffer.unsent(), b"cde");
-        buffer.vacant()[..3].copy_from_slice(b"fgh");
+        buffer.vacant(3).unwrap().copy_from_slice(b"fgh");
         buffer.advance(3);
         assert_eq!(buffer.unsent(), b"cdefgh");
         assert!(!buffer.append(b"i"), "a full buffer takes nothing");
@@ -118,7 +133,7 @@ mod tests {
         assert!(buffer.is_sent());
         assert_eq!(buffer.sent_bytes(), 8);
         buffer.clear();
-        assert_eq!((buffer.vacant().len(), buffer.sent_bytes()), (8, 0));
+        assert_eq!((buffer.room(), buffer.sent_bytes()), (8, 0));
     }
 
     #[test]
@@ -127,10 +142,10 @@ mod tests {
         assert!(buffer.append(b"abcdefgh"));
         buffer.consume(3);
         buffer.compact();
-        assert_eq!((buffer.vacant().len(), buffer.unsent()), (0, &b"defgh"[..]));
+        assert_eq!((buffer.room(), buffer.unsent()), (0, &b"defgh"[..]));
         buffer.consume(1);
         buffer.compact();
-        assert_eq!((buffer.vacant().len(), buffer.unsent(), buffer.sent_bytes()), (4, &b"efgh"[..], 0));
+        assert_eq!((buffer.room(), buffer.unsent(), buffer.sent_bytes()), (4, &b"efgh"[..], 0));
     }
 
     #[test]

@@ -360,6 +360,7 @@ fn a_large_buffer_crosses_a_slow_stream_whole<E: Engine>(mut engine: E) {
 
 fn a_full_buffer() -> SendBuffer {
     let mut buffer = SendBuffer::with_capacity(3_000_000);
+    buffer.vacant(3_000_000).unwrap().fill(0);
     buffer.advance(3_000_000);
     buffer
 }

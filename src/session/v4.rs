@@ -68,15 +68,16 @@ impl Framing {
 
     pub(super) fn send(&mut self, image: Image<'_>, received_at: WallTime, out: &mut SendBuffer) -> Outcome {
         let frame_bytes = self.layout.frame_bytes();
-        let room = out.vacant();
-        if room.len() < frame_bytes {
-            // What has no encoding is refused whether there is room or not, and takes no number.
-            if image.kind() == Kind::Data {
+        let encoded = match (image.kind(), out.vacant(frame_bytes)) {
+            (Kind::Data, None) => {
                 self.skip(1);
                 return Outcome::Full;
             }
-        }
-        match self.layout.encode(image, self.next_sequence, received_at, room) {
+            (_, Some(room)) => self.layout.encode(image, self.next_sequence, received_at, room),
+            // What has no encoding is refused whether there is room or not, and takes no number.
+            (kind, None) => Err(NotRepresentable(kind)),
+        };
+        match encoded {
             Ok(()) => {
                 out.advance(frame_bytes);
                 self.skip(1);

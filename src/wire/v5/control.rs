@@ -382,7 +382,7 @@ fn words<const N: usize>(values: [u64; N]) -> [[u8; 8]; N] {
 }
 
 fn write(out: &mut SendBuffer, kind: RecordKind, bus: u8, number: u64, body: &[u8]) -> bool {
-    let Some(room) = out.vacant().get_mut(..HEADER_BYTES + body.len()) else { return false };
+    let Some(room) = out.vacant(HEADER_BYTES + body.len()) else { return false };
     Header { kind, bus, count: 0, body_bytes: body.len() as u32, number }.write(room);
     room[HEADER_BYTES..].copy_from_slice(body);
     out.advance(HEADER_BYTES + body.len());

@@ -141,15 +141,16 @@ impl RecordWriter {
                 && count < size.limit()
         });
         let header_bytes = if open.is_some() { 0 } else { HEADER_BYTES };
-        if out.vacant().len() < header_bytes + size.bytes() + reserve {
+        if out.room() < header_bytes + size.bytes() + reserve {
             return false;
         }
+        let Some(vacant) = out.vacant(header_bytes + size.bytes()) else { return false };
+        write_entry(&mut vacant[header_bytes..], size, time, image);
         let mut open = open.unwrap_or_else(|| Open {
             start: out.filled_bytes(),
             end: out.filled_bytes() + HEADER_BYTES,
             header: Header { kind: size.record_kind(), bus, count: 0, body_bytes: 0, number },
         });
-        write_entry(&mut out.vacant()[header_bytes..], size, time, image);
         out.advance(header_bytes + size.bytes());
         open.end += size.bytes();
         open.header.count += 1;
