@@ -56,6 +56,8 @@ pub struct BridgeConfig {
     pub histogram_log: Option<PathBuf>,
     /// Which engine runs the data path.
     pub engine: EngineChoice,
+    /// The data path never sleeps while there is a connection.
+    pub busy_poll: bool,
 }
 
 impl BridgeConfig {

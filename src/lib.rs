@@ -54,7 +54,7 @@
 //! | kernel's CAN receive queue | `--rcvbuf` | the kernel drops the newest: `kernel_drops` |
 //! | [`bridge`]'s two send buffers | 256 KiB each, `--max-age` | the newest frame is dropped: `slow_peer`; what is too old: `stale` |
 //! | [`bridge`]'s transmit queue | 4,096 frames, `--max-age` | the oldest are discarded: `stale` |
-//! | stream receive buffer | 64 KiB | TCP makes the peer wait |
+//! | stream receive buffer | 64 KiB, and on io_uring 128 KiB more for what comes while it pauses | TCP makes the peer wait |
 //! | [`cli`]'s diagnostics | 256 KiB | the oldest lines are left out, and that is said |
 //! | [`record`]'s text | two halves of 1 MiB a file | lines are left out: `unrecorded`, or for histograms said |
 //! | [`metrics`]'s histograms | two sets of 784 KiB | what is above the highest value counts as that |

@@ -2,7 +2,8 @@
 //!
 //! While frames come, the task blocks in the engine itself, in slices, and lets the rest of the process run in
 //! between: a wake-up through the runtime takes more system calls. When nothing has come for a slice, it waits
-//! like any other task, on the engine's wake descriptor.
+//! like any other task, on the engine's wake descriptor. Told to poll busily, it asks the engine again and again
+//! instead of blocking, as long as there are links.
 
 use std::cell::{RefCell, RefMut};
 use std::io;
@@ -22,8 +23,10 @@ use crate::metrics::Counters;
 use crate::metrics::histograms::Histograms;
 use crate::moment::{Moment, Now};
 
-/// How long the engine may keep the thread while frames come. Connecting clients and signals wait as long at most.
-const SLICE: Duration = Duration::from_millis(20);
+/// How long the engine may keep the thread while frames come. Connecting clients and timers wait as long at most; a
+/// signal ends it. To let other tasks run costs as much as a frame or two, so that at a thousand frames a second it
+/// is done once in a hundred.
+const SLICE: Duration = Duration::from_millis(100);
 
 /// The same while a bus socket is being opened, which other tasks of the thread have a part in.
 const OPENING_SLICE: Duration = Duration::from_millis(1);
@@ -55,11 +58,24 @@ struct Inner<E: Engine> {
     opening: bool,
     /// When the engine last had something to report.
     last_event: Moment,
+    /// When the engine's alarm rings.
+    alarm_at: Moment,
+    /// Asks the engine again and again instead of waiting.
+    busy_poll: bool,
 }
 
 impl<E: Engine> DataPath<E> {
-    pub fn new(engine: E, links: Links, host: Host, clock: Clock) -> Self {
-        let inner = Inner { engine, links, deadline: None, opening: false, last_event: Moment::default() };
+    /// No links yet. With `busy_poll` the engine is never waited for while there are some.
+    pub fn new(engine: E, links: Links, host: Host, clock: Clock, busy_poll: bool) -> Self {
+        let inner = Inner {
+            engine,
+            links,
+            deadline: None,
+            opening: false,
+            last_event: Moment::default(),
+            alarm_at: Moment::default(),
+            busy_poll,
+        };
         Self {
             inner: RefCell::new(inner),
             host,
@@ -230,21 +246,47 @@ impl<E: Engine> Inner<E> {
     /// it is cheaper to wait as a task.
     fn slice(&mut self, clock: Clock) -> io::Result<bool> {
         let mut now = clock.read();
-        let end = now.monotonic.after(if self.opening { OPENING_SLICE } else { SLICE });
+        let polls = self.busy_poll && self.links.count() > 0;
+        let end =
+            if polls { now.monotonic.after(self.slice_length()) } else { self.begin_slice(now.monotonic)? };
         self.service(now);
         while now.monotonic < end && !self.links.is_bus_wanted() {
             let until = self.deadline.map_or(end, |deadline| deadline.min(end));
-            let happened = self.engine.turn(until.since(now.monotonic), &mut self.links)?;
-            now = clock.read();
+            // A timer for each wait would cost more than a frame: there is one for the slice, and one for a deadline
+            // within it.
+            let happened = if polls {
+                self.engine.turn(Duration::ZERO, &mut self.links)?
+            } else if until < end {
+                self.engine.turn(until.since(now.monotonic), &mut self.links)?
+            } else {
+                self.engine.turn_to_alarm(&mut self.links)?
+            };
+            now = self.links.now();
             self.service(now);
             if happened {
                 self.last_event = now.monotonic;
-            } else if now.monotonic < until {
+            } else if now.monotonic < until && !polls {
                 // A signal: the task that waits for it comes first.
                 return Ok(true);
             }
         }
-        Ok(self.links.is_bus_wanted() || now.monotonic < self.last_event.after(SLICE))
+        Ok(polls || self.links.is_bus_wanted() || now.monotonic < self.last_event.after(SLICE))
+    }
+
+    fn slice_length(&self) -> Duration {
+        if self.opening { OPENING_SLICE } else { SLICE }
+    }
+
+    /// Sets the alarm that ends a slice, unless a signal has ended the one before it early: then the rest is gone on
+    /// with. Returns when the slice is over.
+    fn begin_slice(&mut self, now: Moment) -> io::Result<Moment> {
+        let length = self.slice_length();
+        let end = now.after(length);
+        if self.alarm_at <= now.after(length / 2) || end < self.alarm_at {
+            self.engine.set_alarm(length)?;
+            self.alarm_at = end;
+        }
+        Ok(self.alarm_at)
     }
 
     fn service(&mut self, now: Now) {

@@ -185,7 +185,7 @@ async fn run_on<E: Engine>(chosen: Chosen, config: BridgeConfig, end: End) -> Re
     };
     let links = Links::new(clock, buses, session, limits, recorder);
     let engine = E::new().map_err(system("set up the engine"))?;
-    let data_path = DataPath::new(engine, links, host, clock);
+    let data_path = DataPath::new(engine, links, host, clock, config.busy_poll);
     let keepalive = Keepalive::for_heartbeat(config.heartbeat);
     let intervals = Intervals::new(histogram_log);
 

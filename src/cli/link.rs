@@ -160,6 +160,9 @@ struct ConnectionArgs {
     /// Engine: uring, epoll, or auto (io_uring where it is allowed)
     #[arg(long, value_name = "ENGINE", value_enum, default_value_t, hide_possible_values = true)]
     engine: EngineArg,
+    /// Never sleep while connected: the least delay, for a whole processor
+    #[arg(long)]
+    busy_poll: bool,
 }
 
 /// What is said and kept of it.
@@ -250,6 +253,7 @@ impl LinkArgs {
                 EngineArg::Uring => EngineChoice::Uring,
                 EngineArg::Epoll => EngineChoice::Epoll,
             },
+            busy_poll: self.connection.busy_poll,
         })
     }
 

@@ -1,4 +1,5 @@
 //! Frames into a bus socket: `sendmmsg`, as many a call as the kernel takes, and several a packet where the bus has that.
+//! A single packet goes with `send`.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -14,6 +15,8 @@ const PACKETS_PER_CALL: usize = 64;
 /// The same where packets hold several images: a thousand frames, in 16 KiB of stack.
 const BATCHES_PER_CALL: usize = 16;
 
+const FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
 const _: () = assert!(BATCHES_PER_CALL <= PACKETS_PER_CALL);
 
 /// Writes frames in order until all are taken or the kernel takes no more.
@@ -23,6 +26,7 @@ pub fn write(bus: BorrowedFd<'_>, packing: Packing, frames: &[Frame]) -> Written
         let rest = &frames[accepted..];
         let result = match packing {
             Packing::Batches if rest.len() > 1 => write_batches(bus, rest),
+            _ if rest.len() == 1 => write_one(bus, rest[0].image().as_bytes()).map(|()| 1),
             _ => write_packets(bus, rest.iter().map(|frame| frame.image().as_bytes())),
         };
         match result {
@@ -56,6 +60,13 @@ fn write_batches(bus: BorrowedFd<'_>, frames: &[Frame]) -> io::Result<usize> {
     Ok(counts[..taken].iter().sum())
 }
 
+/// One packet, without the headers that many need and the kernel must copy.
+fn write_one(bus: BorrowedFd<'_>, packet: &[u8]) -> io::Result<()> {
+    // SAFETY: the packet is readable memory of the given length for the whole call.
+    let sent = unsafe { libc::send(bus.as_raw_fd(), packet.as_ptr().cast(), packet.len(), FLAGS) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// One call for at most [`PACKETS_PER_CALL`] packets: how many were taken; an error only if not even the first was.
 fn write_packets<'a>(bus: BorrowedFd<'_>, packets: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
     let mut vectors = [MaybeUninit::<libc::iovec>::uninit(); PACKETS_PER_CALL];
@@ -67,10 +78,9 @@ fn write_packets<'a>(bus: BorrowedFd<'_>, packets: impl Iterator<Item = &'a [u8]
         message.write(libc::mmsghdr { msg_hdr: header_of(vector), msg_len: 0 });
         count += 1;
     }
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the first `count` headers were written above; each points to one vector, and each vector to bytes that are
     // borrowed for the whole call. The kernel only reads the bytes, so the cast from const is sound.
-    let sent = unsafe { libc::sendmmsg(bus.as_raw_fd(), messages.as_mut_ptr().cast(), count, flags) };
+    let sent = unsafe { libc::sendmmsg(bus.as_raw_fd(), messages.as_mut_ptr().cast(), count, FLAGS) };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 

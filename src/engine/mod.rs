@@ -23,8 +23,8 @@ use crate::frame::Frame;
 pub use crate::bus::{PacketInfo, Packing};
 pub use slots::Key;
 
-/// Bytes that a stream can hold which its handler has not consumed: the most that one turn gives it. Two thousand
-/// frames of the longest version 4 layout, and well above the 1 KiB that an unfinished greeting may take.
+/// Bytes of a stream that its handler may leave unconsumed without pausing it. Two thousand frames of the longest
+/// version 4 layout, and well above the 1 KiB that an unfinished greeting may take.
 pub const STREAM_RECEIVE_BYTES: usize = 64 * 1024;
 
 /// The caller's own number for a descriptor, given back with everything that concerns it.
@@ -179,6 +179,19 @@ pub trait Engine: Sized {
     /// The engine itself is broken: the kernel refuses to be asked for events. What a descriptor suffers is no error
     /// here.
     fn turn(&mut self, wait: Duration, handler: &mut impl Handler) -> io::Result<bool>;
+
+    /// Sets the one alarm, in place of an earlier one: [`Engine::turn_to_alarm`] waits until it rings at the latest.
+    ///
+    /// # Errors
+    /// The kernel cannot set the timer, or is out of memory. [`Engine::turn_to_alarm`] does not wait then.
+    fn set_alarm(&mut self, after: Duration) -> io::Result<()>;
+
+    /// As [`Engine::turn`], with a wait that the alarm ends; when it has rung, there is no wait until it is set anew. The
+    /// kernel is given no timer for this turn: many short waits within one long limit need only one.
+    ///
+    /// # Errors
+    /// As [`Engine::turn`].
+    fn turn_to_alarm(&mut self, handler: &mut impl Handler) -> io::Result<bool>;
 
     /// Readable, once [`Engine::arm_wake`] has returned true, when the next turn may have something to report. Only
     /// ever to be polled for that: the engine reads it.

@@ -466,6 +466,43 @@ fn what_arming_finds_is_reported_at_once<E: Engine>(mut engine: E) {
     }
 }
 
+fn an_alarm_ends_a_wait_once<E: Engine>(mut engine: E) {
+    let (ours, theirs) = packet_pair();
+    engine.open_bus(TOKEN, ours, Packing::Single).unwrap();
+    let mut events = Events::default();
+    assert!(!engine.turn_to_alarm(&mut events).unwrap(), "none was set: no wait");
+    let start = Instant::now();
+    engine.set_alarm(Duration::from_millis(50)).unwrap();
+    while start.elapsed() < Duration::from_millis(50) {
+        assert!(!engine.turn_to_alarm(&mut events).unwrap());
+    }
+    assert!(start.elapsed() < PATIENCE / 2);
+    assert!(!engine.turn_to_alarm(&mut events).unwrap(), "it has rung: no wait");
+    engine.set_alarm(PATIENCE).unwrap();
+    assert_eq!(bus_write::write(theirs.as_fd(), Packing::Single, &[numbered(1)]).accepted, 1);
+    events.until(&mut engine, |events| events.packets.len() == 1);
+    assert!(start.elapsed() < PATIENCE / 2, "what happens ends the wait before it");
+}
+
+fn a_later_alarm_replaces_an_earlier_one<E: Engine>(mut engine: E) {
+    let (ours, theirs) = packet_pair();
+    engine.open_bus(TOKEN, ours, Packing::Single).unwrap();
+    let mut events = Events::default();
+    engine.turn(Duration::ZERO, &mut events).unwrap();
+    let start = Instant::now();
+    for after in [PATIENCE, Duration::from_millis(1), Duration::from_millis(80)] {
+        engine.set_alarm(after).unwrap();
+        engine.turn(Duration::ZERO, &mut events).unwrap();
+    }
+    assert!(!engine.turn_to_alarm(&mut events).unwrap());
+    assert!(start.elapsed() >= Duration::from_millis(80), "{:?}", start.elapsed());
+    assert!(start.elapsed() < PATIENCE / 2);
+    engine.set_alarm(PATIENCE).unwrap();
+    assert_eq!(bus_write::write(theirs.as_fd(), Packing::Single, &[numbered(1)]).accepted, 1);
+    assert!(engine.turn_to_alarm(&mut events).unwrap());
+    assert_eq!(numbers(&events), [1]);
+}
+
 /// What closing a stream in mid-send has fetched must not be left lying.
 fn what_closing_finds_is_reported_at_once<E: Engine>(mut engine: E) {
     let (busy_end, _their_busy) = stream_pair();
@@ -539,6 +576,8 @@ on_both_engines!(
     a_closed_stream_tells_what_was_sent,
     a_broken_stream_tells_what_was_sent,
     what_arming_finds_is_reported_at_once,
+    an_alarm_ends_a_wait_once,
+    a_later_alarm_replaces_an_earlier_one,
     what_closing_finds_is_reported_at_once,
     a_large_buffer_crosses_a_slow_stream_whole,
     a_closed_descriptor_is_heard_of_no_more,

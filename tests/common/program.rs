@@ -77,7 +77,8 @@ impl Output {
 /// A program that runs; it is killed when this is dropped.
 pub struct Program {
     name: String,
-    child: Child,
+    /// The process.
+    pub child: Child,
     /// Its standard input, until it is taken away or the end is waited for.
     pub input: Option<ChildStdin>,
     output: Output,

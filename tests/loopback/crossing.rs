@@ -1,15 +1,21 @@
 //! Frames cross both ways at once: all, in order, and both sides count alike.
 
-use crate::program::counters;
+use std::time::{Duration, Instant};
+
+use crate::program::{Program, counters};
 use crate::{Pair, carry, numbered};
 
-on_each_engine!(both_ways_at_once_in_order, summary_lines);
+on_each_engine!(both_ways_at_once_in_order, summary_lines, busily_polled);
 
 /// Frames each way.
 const FRAMES: u32 = 20_000;
 
 fn both_ways_at_once_in_order(engine: &'static str) {
-    let Pair { near, server, client, far, .. } = Pair::start(engine, "", "");
+    cross(Pair::start(engine, "", ""));
+}
+
+fn cross(pair: Pair) {
+    let Pair { near, server, client, far, .. } = pair;
     let (out, back) = (numbered(1, FRAMES), numbered(2, FRAMES));
     std::thread::scope(|scope| {
         scope.spawn(|| carry(&near, &[&far], &out));
@@ -27,6 +33,35 @@ fn both_ways_at_once_in_order(engine: &'static str) {
         }
         assert_eq!(totals.len(), 25, "{totals:?}");
     }
+}
+
+/// Processor time in hundredths of a second, of which `/proc` counts (`USER_HZ`).
+fn processor_ticks(program: &Program) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/stat", program.child.id())).unwrap();
+    // After the name in parentheses: state, ten others, user time, system time.
+    let fields: Vec<&str> = status.rsplit_once(") ").unwrap().1.split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+fn busily_polled(engine: &'static str) {
+    let pair = Pair::start(engine, "--busy-poll", "--busy-poll");
+    // With nothing to do, one that sleeps takes a hundredth in a minute.
+    for program in [&pair.server, &pair.client] {
+        let (started, before) = (Instant::now(), processor_ticks(program));
+        while processor_ticks(program) < before + 20 {
+            assert!(started.elapsed() < Duration::from_secs(30), "it sleeps");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    cross(pair);
+    // Without a link there is nothing to poll for: it sleeps until one comes.
+    let Pair { server, client, .. } = Pair::start(engine, "--busy-poll --stats-interval 1", "");
+    client.interrupt();
+    server.wait_error(" disconnected, ");
+    server.wait_error("summary: links 0 ");
+    let before = processor_ticks(&server);
+    server.wait_errors("summary: links 0 ", 3);
+    assert!(processor_ticks(&server) < before + 50, "two seconds without a link");
 }
 
 fn summary_lines(engine: &'static str) {

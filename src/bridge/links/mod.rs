@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::bus_socket::BusSocket;
-use super::clock::Clock;
+use super::clock::{Clock, TurnClock};
 use super::incidents::{self, LineLimit};
 use super::link::{Ended, Link, LinkLimits};
 use crate::engine::Engine;
@@ -41,6 +41,7 @@ pub struct Links {
     /// Links that something happened to.
     dirty: Vec<usize>,
     clock: Clock,
+    wall_clock: TurnClock,
     /// When this turn began to report, on both clocks; read once, by the first report.
     turn_time: Option<Now>,
     limits: LinkLimits,
@@ -72,6 +73,7 @@ impl Links {
             table: Vec::new(),
             dirty: Vec::new(),
             clock,
+            wall_clock: TurnClock::default(),
             turn_time: None,
             limits,
             buses,
@@ -183,7 +185,11 @@ impl Links {
         }
     }
 
-    fn now(&mut self) -> Now {
-        *self.turn_time.get_or_insert_with(|| self.clock.read())
+    /// When this turn began to report; the present, if it had nothing to report.
+    pub fn now(&mut self) -> Now {
+        *self.turn_time.get_or_insert_with(|| {
+            let monotonic = self.clock.now();
+            Now { monotonic, wall: self.wall_clock.wall_time(monotonic) }
+        })
     }
 }

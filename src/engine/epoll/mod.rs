@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use self::poller::{Interest, Poller, Ready};
+use self::poller::{Event, Interest, Poller, Ready, Wait};
 use super::slots::{Key, Slots};
 use super::socket::{receive, send_some, shutdown_write};
 use super::{
@@ -19,6 +19,8 @@ use crate::buffer::SendBuffer;
 use crate::bus::Receiver;
 use crate::frame::Frame;
 
+const NO_WAIT: Wait = Wait::AtMost(Duration::ZERO);
+
 /// An engine on one epoll instance.
 pub struct EpollEngine {
     poller: Poller,
@@ -26,6 +28,8 @@ pub struct EpollEngine {
     entries: Slots<Entry>,
     /// Streams whose rest is to be shown in the next turn.
     resumed: Vec<Key>,
+    /// The alarm was set and has not rung.
+    alarm_is_set: bool,
 }
 
 enum Entry {
@@ -98,6 +102,40 @@ impl EpollEngine {
             *interest = after;
         }
         Ok(())
+    }
+
+    fn take_turn(&mut self, wait: Wait, handler: &mut impl Handler) -> io::Result<bool> {
+        let mut happened = false;
+        let mut wait = wait;
+        while let Some(key) = self.resumed.pop() {
+            happened = true;
+            wait = NO_WAIT;
+            self.show(key, handler);
+        }
+        let count = self.poller.wait(wait)?;
+        for index in 0..count {
+            match self.poller.event(index) {
+                Event::Ready(ready) => {
+                    happened = true;
+                    self.serve(ready, handler);
+                }
+                Event::Alarm => self.alarm_is_set = false,
+            }
+        }
+        Ok(happened)
+    }
+
+    /// Whether the next turn would find nothing. What is ready stays so; an alarm rings here.
+    fn is_quiet(&mut self) -> io::Result<bool> {
+        let count = self.poller.wait(NO_WAIT)?;
+        let mut quiet = true;
+        for index in 0..count {
+            match self.poller.event(index) {
+                Event::Ready(_) => quiet = false,
+                Event::Alarm => self.alarm_is_set = false,
+            }
+        }
+        Ok(quiet)
     }
 
     fn serve(&mut self, ready: Ready, handler: &mut impl Handler) {
@@ -217,6 +255,7 @@ impl Engine for EpollEngine {
             packets: Receiver::new(),
             entries: Slots::new(),
             resumed: Vec::new(),
+            alarm_is_set: false,
         })
     }
 
@@ -309,18 +348,19 @@ impl Engine for EpollEngine {
     }
 
     fn turn(&mut self, wait: Duration, handler: &mut impl Handler) -> io::Result<bool> {
-        let mut happened = false;
-        let mut wait = wait;
-        while let Some(key) = self.resumed.pop() {
-            happened = true;
-            wait = Duration::ZERO;
-            self.show(key, handler);
-        }
-        let count = self.poller.wait(wait)?;
-        for index in 0..count {
-            self.serve(self.poller.ready(index), handler);
-        }
-        Ok(happened || count > 0)
+        self.take_turn(Wait::AtMost(wait), handler)
+    }
+
+    fn set_alarm(&mut self, after: Duration) -> io::Result<()> {
+        self.alarm_is_set = false;
+        self.poller.set_alarm(after)?;
+        self.alarm_is_set = true;
+        Ok(())
+    }
+
+    fn turn_to_alarm(&mut self, handler: &mut impl Handler) -> io::Result<bool> {
+        let wait = if self.alarm_is_set { Wait::ForAlarm } else { NO_WAIT };
+        self.take_turn(wait, handler)
     }
 
     fn wake_descriptor(&self) -> BorrowedFd<'_> {
@@ -328,7 +368,7 @@ impl Engine for EpollEngine {
     }
 
     fn arm_wake(&mut self) -> io::Result<bool> {
-        Ok(self.resumed.is_empty() && self.poller.wait(Duration::ZERO)? == 0)
+        Ok(self.resumed.is_empty() && self.is_quiet()?)
     }
 
     fn disarm_wake(&mut self) -> io::Result<()> {

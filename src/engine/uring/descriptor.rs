@@ -1,5 +1,6 @@
 //! What the engine knows of an open descriptor: which operations the kernel has of it, and their memory.
 
+use std::io;
 use std::os::fd::OwnedFd;
 
 use crate::buffer::SendBuffer;
@@ -19,15 +20,26 @@ pub struct Bus {
 pub struct Stream {
     pub descriptor: OwnedFd,
     pub token: Token,
-    /// Invariant: while `receiving`, the kernel may write behind `filled`, and nobody else does.
+    /// `received[..filled]` has not been consumed.
     pub received: Box<[u8]>,
     pub filled: usize,
     pub receiving: bool,
+    pub end: End,
     /// The handler has asked for a pause, and [`crate::engine::Engine::resume_stream`] was not called since.
     pub paused: bool,
     /// Invariant: while this is `Some`, the kernel may read its unsent bytes.
     pub sending: Option<SendBuffer>,
     pub closing: bool,
+}
+
+/// Whether more comes from a stream.
+#[derive(Debug, Default)]
+pub enum End {
+    #[default]
+    Open,
+    /// Nothing more comes: closed by the peer (`None`) or broken. Told when the stream is not paused.
+    Untold(Option<io::Error>),
+    Told,
 }
 
 impl Bus {
@@ -38,6 +50,18 @@ impl Bus {
 }
 
 impl Stream {
+    /// Keeps bytes behind those that are left over.
+    pub fn keep(&mut self, bytes: &[u8]) {
+        match self.received[self.filled..].get_mut(..bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.filled += bytes.len();
+            }
+            // It is paused, and the kernel had no memory for the cancellation of its receive.
+            None => self.end = End::Untold(Some(io::ErrorKind::OutOfMemory.into())),
+        }
+    }
+
     /// Whether the kernel has none of its operations.
     pub fn is_idle(&self) -> bool {
         !self.receiving && self.sending.is_none()

@@ -1,8 +1,8 @@
 //! The engine on a ring of its own (kernel 6.1 and later).
 //!
-//! Buses are received from with one multishot operation each, into a shared ring of buffers, so that a busy bus costs
-//! one system call a wake-up and none a frame. Streams are received from one operation at a time into memory of
-//! their own, so that their bytes lie in one piece; sends ride on the system call that waits for the next event.
+//! Buses and streams are received from with one multishot operation each, into shared rings of buffers, so that a busy
+//! bus costs one system call a wake-up and none a frame. What a stream's handler leaves over is copied, so that its
+//! bytes lie in one piece. Sends ride on the system call that waits for the next event.
 //!
 //! The kernel owns the memory of submitted operations until their last completion. [`Drop`] cancels and awaits all of
 //! them before memory goes, and leaves the memory to a kernel that does not let go of it.
@@ -18,14 +18,14 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use io_uring::types::{CancelBuilder, Fd};
+use io_uring::types::{CancelBuilder, Fd, Timespec};
 use io_uring::{cqueue, opcode, squeue};
 
-use self::buffer_ring::BufferRing;
-use self::descriptor::{Bus, Stream};
+use self::buffer_ring::{BufferRing, Shape};
+use self::descriptor::{Bus, End, Stream};
 use self::doorbell::Doorbell;
 use self::operation::Operation;
-use self::ring::{Completion, Ring};
+use self::ring::{Completion, Ring, Wait};
 use super::slots::{Key, Slots};
 use super::socket::shutdown_write;
 use super::{
@@ -33,6 +33,8 @@ use super::{
     bus_write, closed,
 };
 use crate::buffer::SendBuffer;
+use crate::bus::PACKET_BYTES;
+use crate::bus::control::CONTROL_BYTES;
 use crate::frame::Frame;
 
 /// How long the engine's end waits for the kernel to let go of its memory. Cancelled socket operations complete at
@@ -48,10 +50,28 @@ const TURN_PACKET_BYTES: usize = 64 * 1024;
 /// within the second, when the kernel has queued the cancellation's work and then does it.
 const CANCEL_ROUNDS: usize = 4;
 
+/// Packets that can lie between two turns: a quarter of a second of a saturated 1 Mbit/s bus. When buffers run out the
+/// kernel ends the multishot receive with `ENOBUFS`, what comes waits in the socket, and the receive is armed anew.
+const PACKET_BUFFERS: Shape = Shape { group: 0, buffers: 2048, buffer_bytes: PACKET_BUFFER_BYTES };
+
+/// 16 bytes of `io_uring_recvmsg_out`, the control messages, and the packet, in whole cache lines. All buffers have
+/// 2.25 MiB. They are used in turn, so all of that is resident after a while, but of each only the lines that its packets
+/// fill are read: three where a packet is one frame.
+const PACKET_BUFFER_BYTES: usize = (16 + CONTROL_BYTES + PACKET_BYTES).next_multiple_of(64);
+
+/// Bytes of all streams that can lie between two turns: enough that 64 clients who speak at once need no second one.
+/// A buffer takes 60 frames of the longest version 4 layout. When they run out, the same happens.
+const STREAM_BUFFERS: Shape = Shape { group: 1, buffers: 64, buffer_bytes: 2048 };
+
+/// Bytes of a stream that are kept: what its handler may leave over, and what may come after it paused. Its receive is
+/// cancelled at the beginning of the next system call, and before that the kernel has all buffers to fill at the most.
+const KEPT_BYTES: usize = STREAM_RECEIVE_BYTES + STREAM_BUFFERS.total_bytes();
+
 /// An engine on one io_uring instance.
 pub struct UringEngine {
     ring: Ring,
-    buffers: BufferRing,
+    packets: BufferRing,
+    bytes: BufferRing,
     /// What every multishot receive asks for. Boxed, because the kernel is given its address.
     packet_header: Box<libc::msghdr>,
     buses: Slots<Bus>,
@@ -62,11 +82,33 @@ pub struct UringEngine {
     packet_bytes: usize,
     /// Streams whose rest is to be shown in the next turn.
     resumed: Vec<Key>,
-    /// Buses whose receive has ended for want of buffers.
-    starved: Vec<Key>,
+    /// Receives that have ended for want of buffers, or for reasons of the kernel's own.
+    starved: Vec<Operation>,
     doorbell: Doorbell,
     /// Descriptors that have rung, and are not watched for their next event yet, by their receive operation's word.
     unwatched: Vec<u64>,
+    alarm: Alarm,
+}
+
+/// What has come of a turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turned {
+    Happened,
+    /// The time was up, or a signal came.
+    Nothing,
+    /// Only what concerns nobody else: an alarm, a cancellation.
+    OwnAffairs,
+}
+
+/// A timer in the ring.
+#[derive(Default)]
+struct Alarm {
+    /// Which of those that were set counts: the kernel may still tell of earlier ones.
+    number: u32,
+    /// It was set and has not rung.
+    is_set: bool,
+    /// Boxed, because the kernel is given its address. It reads it when the operation is submitted.
+    after: Box<Timespec>,
 }
 
 impl UringEngine {
@@ -107,9 +149,10 @@ impl UringEngine {
             return Ok(());
         };
         let descriptor = Fd(bus.descriptor.as_raw_fd());
-        let entry = opcode::RecvMsgMulti::new(descriptor, &raw const *self.packet_header, buffer_ring::GROUP)
-            .build()
-            .user_data(Operation::ReceivePackets(key).to_word());
+        let entry =
+            opcode::RecvMsgMulti::new(descriptor, &raw const *self.packet_header, self.packets.group())
+                .build()
+                .user_data(Operation::ReceivePackets(key).to_word());
         // SAFETY: the header is boxed and never changed, packets go to the buffer ring, and both are kept (or leaked)
         // until the last completion.
         unsafe { self.ring.push(&entry) }?;
@@ -119,16 +162,13 @@ impl UringEngine {
 
     fn receive_bytes(&mut self, key: Key) -> io::Result<()> {
         let Some(stream) = self.streams.find_mut(key) else { return Ok(()) };
-        if stream.closing || stream.receiving {
+        if stream.closing || stream.receiving || !matches!(stream.end, End::Open) {
             return Ok(());
         }
-        let room = &mut stream.received[stream.filled..];
-        let length = room.len() as u32;
-        let entry = opcode::Recv::new(Fd(stream.descriptor.as_raw_fd()), room.as_mut_ptr(), length)
+        let entry = opcode::RecvMulti::new(Fd(stream.descriptor.as_raw_fd()), self.bytes.group())
             .build()
             .user_data(Operation::ReceiveBytes(key).to_word());
-        // SAFETY: the room is boxed memory that is kept until the completion (a closing stream stays in its slot), and
-        // is not touched while `receiving`.
+        // SAFETY: bytes go to the buffer ring, which is kept (or leaked) until the last completion.
         unsafe { self.ring.push(&entry) }?;
         stream.receiving = true;
         Ok(())
@@ -186,7 +226,7 @@ impl UringEngine {
             if let Some(completion) = completion {
                 return Some(before + completion.outcome().unwrap_or(0));
             }
-            if let Err(error) = self.ring.enter(Duration::ZERO, &mut self.completions) {
+            if let Err(error) = self.ring.enter(Wait::NONE, &mut self.completions) {
                 tracing::warn!("io_uring: cannot ask what was sent: {error}");
                 break;
             }
@@ -194,11 +234,50 @@ impl UringEngine {
         Some(before)
     }
 
-    fn complete(&mut self, completion: Completion, handler: &mut impl Handler) {
+    /// One enter, and what has come of it.
+    fn take_turn(&mut self, wait: Wait, handler: &mut impl Handler) -> io::Result<Turned> {
+        let mut happened = false;
+        while let Some(key) = self.resumed.pop() {
+            happened = true;
+            self.show(key, handler);
+            self.tell_end(key, handler);
+        }
+        self.receive_again(handler);
+        // What an earlier call has fetched is reported first.
+        let wait = if happened || !self.completions.is_empty() { Wait::NONE } else { wait };
+        self.ring.enter(wait, &mut self.completions)?;
+        let is_interrupted = self.completions.is_empty();
+        self.packet_bytes = 0;
+        // Packets beyond the limit wait in their order. Nothing else does: a send that is done must give its buffer
+        // back before more packets come. Those that wait hold their buffers, so that they are never more than the
+        // ring has.
+        let mut waiting = 0;
+        for index in 0..self.completions.len() {
+            let completion = self.completions[index];
+            if self.packet_bytes >= TURN_PACKET_BYTES && is_packet(completion) {
+                self.completions[waiting] = completion;
+                waiting += 1;
+            } else {
+                happened |= self.complete(completion, handler);
+            }
+        }
+        self.completions.truncate(waiting);
+        self.packets.publish();
+        self.bytes.publish();
+        self.receive_again(handler);
+        Ok(match (happened, is_interrupted) {
+            (true, _) => Turned::Happened,
+            (false, true) => Turned::Nothing,
+            (false, false) => Turned::OwnAffairs,
+        })
+    }
+
+    /// Works on a completion; false if it is of no interest to anybody else.
+    fn complete(&mut self, completion: Completion, handler: &mut impl Handler) -> bool {
         match Operation::from_word(completion.word) {
             Some(Operation::ReceivePackets(key)) => self.packet_received(key, completion, handler),
             Some(Operation::AwaitWritable(key)) => {
-                let Some(bus) = self.buses.find_mut(key) else { return };
+                let Some(bus) = self.buses.find_mut(key) else { return false };
                 bus.awaiting_writable = false;
                 if !bus.closing {
                     handler.bus_writable(bus.token);
@@ -207,8 +286,13 @@ impl UringEngine {
             }
             Some(Operation::ReceiveBytes(key)) => self.bytes_received(key, completion, handler),
             Some(Operation::Send(key)) => self.send_completed(key, completion, handler),
-            Some(Operation::Cancel) | None => {}
+            Some(Operation::Alarm(number)) => {
+                self.alarm.is_set &= number != self.alarm.number;
+                return false;
+            }
+            Some(Operation::Cancel) | None => return false,
         }
+        true
     }
 
     fn packet_received(&mut self, key: Key, completion: Completion, handler: &mut impl Handler) {
@@ -219,7 +303,7 @@ impl UringEngine {
             match (completion.outcome(), cqueue::buffer_select(completion.flags)) {
                 _ if bus.closing => {}
                 (Ok(length), Some(buffer)) => {
-                    let filled = self.buffers.filled(buffer, length);
+                    let filled = self.packets.filled(buffer, length);
                     match packet::deliver(bus.token, filled, &self.packet_header, handler) {
                         Ok(bytes) => self.packet_bytes += bytes,
                         Err(error) => stopped = Some(error),
@@ -233,52 +317,111 @@ impl UringEngine {
                 handler.bus_stopped(bus.token, error);
             } else if !more {
                 // Out of buffers, or the kernel ended it for reasons of its own: armed again after recycling.
-                self.starved.push(key);
+                self.starved.push(Operation::ReceivePackets(key));
             }
         }
         if let Some(buffer) = cqueue::buffer_select(completion.flags) {
-            self.buffers.recycle(buffer);
+            self.packets.recycle(buffer);
         }
         self.release_bus(key);
     }
 
     fn bytes_received(&mut self, key: Key, completion: Completion, handler: &mut impl Handler) {
-        let Some(stream) = self.streams.find_mut(key) else { return };
-        stream.receiving = false;
-        if stream.closing {
-            self.release_stream(key);
-            return;
-        }
-        match completion.outcome() {
-            Ok(0) => handler.stream_ended(stream.token, stream.filled, None),
-            Ok(count) => {
-                stream.filled += count;
-                self.show(key, handler);
+        let more = cqueue::more(completion.flags);
+        let buffer = cqueue::buffer_select(completion.flags);
+        if let Some(stream) = self.streams.find_mut(key) {
+            stream.receiving = more;
+            match (completion.outcome(), buffer) {
+                _ if stream.closing => {}
+                (Ok(length), Some(buffer)) if length > 0 => self.show_new(key, buffer, length, handler),
+                (Ok(_), _) => stream.end = End::Untold(None),
+                (Err(error), _) if !is_to_be_armed_again(&error) => stream.end = End::Untold(Some(error)),
+                (Err(_), _) => {}
             }
-            Err(error) if is_passing(&error) => self.receive_on(key, handler),
-            Err(error) => handler.stream_ended(stream.token, stream.filled, Some(error)),
+        }
+        if let Some(buffer) = buffer {
+            self.bytes.recycle(buffer);
+        }
+        if !more {
+            self.starved.push(Operation::ReceiveBytes(key));
+        }
+        self.tell_end(key, handler);
+        self.release_stream(key);
+    }
+
+    /// Shows bytes that have just come, behind those that are left over, or keeps them while the stream is paused.
+    fn show_new(&mut self, key: Key, buffer: u16, length: usize, handler: &mut impl Handler) {
+        let Some(stream) = self.streams.find_mut(key) else { return };
+        let bytes = self.bytes.filled(buffer, length);
+        if stream.paused {
+            stream.keep(bytes);
+        } else if stream.filled > 0 {
+            stream.keep(bytes);
+            self.show(key, handler);
+        } else {
+            let consumed = handler.stream_bytes(stream.token, bytes);
+            stream.keep(&bytes[consumed.bytes..]);
+            stream.paused = consumed.pause;
+            self.settle(key);
         }
     }
 
-    /// Receives from a stream, or ends it if that cannot be done.
-    fn receive_on(&mut self, key: Key, handler: &mut impl Handler) {
-        if let Err(error) = self.receive_bytes(key)
-            && let Some(stream) = self.stream(key)
-        {
-            handler.stream_ended(stream.token, stream.filled, Some(error));
-        }
-    }
-
-    /// Shows a stream's unconsumed bytes, keeps what is left at the front of its buffer, and receives on.
+    /// Shows a stream's unconsumed bytes, keeps what is left at the front of its memory, and receives on.
     fn show(&mut self, key: Key, handler: &mut impl Handler) {
-        let Some(stream) = self.stream(key).filter(|stream| !stream.receiving) else { return };
+        let Some(stream) = self.stream(key) else { return };
         let Consumed { bytes, pause } = handler.stream_bytes(stream.token, &stream.received[..stream.filled]);
         stream.received.copy_within(bytes..stream.filled, 0);
         stream.filled -= bytes;
-        // A full buffer of which nothing is wanted cannot be read on.
-        stream.paused = pause || stream.filled == stream.received.len();
-        if !stream.paused {
-            self.receive_on(key, handler);
+        stream.paused = pause;
+        self.settle(key);
+    }
+
+    /// After bytes were shown: ends the receive of a stream that is paused, and has one that is not receive.
+    fn settle(&mut self, key: Key) {
+        let Some(stream) = self.stream(key) else { return };
+        // Of a full buffer nothing is wanted.
+        stream.paused |= stream.filled >= STREAM_RECEIVE_BYTES;
+        match (stream.paused, stream.receiving) {
+            (true, true) => self.cancel(Operation::ReceiveBytes(key)),
+            (false, false) => self.starved.push(Operation::ReceiveBytes(key)),
+            _ => {}
+        }
+    }
+
+    /// Tells that nothing more comes, once, when all that came was shown.
+    fn tell_end(&mut self, key: Key, handler: &mut impl Handler) {
+        let Some(stream) = self.stream(key).filter(|stream| !stream.paused) else { return };
+        if let End::Untold(error) = &mut stream.end {
+            let error = error.take();
+            stream.end = End::Told;
+            handler.stream_ended(stream.token, stream.filled, error);
+        }
+    }
+
+    /// Arms receives anew that have ended, and ends what cannot be received from.
+    fn receive_again(&mut self, handler: &mut impl Handler) {
+        while let Some(operation) = self.starved.pop() {
+            match operation {
+                Operation::ReceivePackets(key) => {
+                    if let Err(error) = self.receive_packets(key)
+                        && let Some(bus) = self.bus(key)
+                    {
+                        handler.bus_stopped(bus.token, error);
+                    }
+                }
+                Operation::ReceiveBytes(key) => {
+                    if self.stream(key).is_none_or(|stream| stream.paused) {
+                        continue;
+                    }
+                    if let Err(error) = self.receive_bytes(key)
+                        && let Some(stream) = self.stream(key)
+                    {
+                        stream.end = End::Untold(Some(error));
+                        self.tell_end(key, handler);
+                    }
+                }
+                _ => {}
+            }
         }
     }
 
@@ -326,6 +469,11 @@ fn is_packet(completion: Completion) -> bool {
     matches!(Operation::from_word(completion.word), Some(Operation::ReceivePackets(_)))
 }
 
+/// Whether a receive that ended so is to go on: it was cancelled for a pause, or ran out of buffers.
+fn is_to_be_armed_again(error: &io::Error) -> bool {
+    is_passing(error) || matches!(error.raw_os_error(), Some(libc::ECANCELED | libc::ENOBUFS))
+}
+
 /// Whether the same operation may have better luck.
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN))
@@ -336,10 +484,12 @@ impl Engine for UringEngine {
 
     fn new() -> io::Result<Self> {
         let ring = Ring::new()?;
-        let buffers = BufferRing::register(ring.ring())?;
+        let packets = BufferRing::register(ring.ring(), PACKET_BUFFERS)?;
+        let bytes = BufferRing::register(ring.ring(), STREAM_BUFFERS)?;
         Ok(Self {
             ring,
-            buffers,
+            packets,
+            bytes,
             packet_header: packet::header(),
             buses: Slots::new(),
             streams: Slots::new(),
@@ -349,6 +499,7 @@ impl Engine for UringEngine {
             starved: Vec::new(),
             doorbell: Doorbell::new()?,
             unwatched: Vec::new(),
+            alarm: Alarm::default(),
         })
     }
 
@@ -423,9 +574,10 @@ impl Engine for UringEngine {
         let key = self.streams.insert(Stream {
             descriptor,
             token,
-            received: vec![0; STREAM_RECEIVE_BYTES].into_boxed_slice(),
+            received: vec![0; KEPT_BYTES].into_boxed_slice(),
             filled: 0,
             receiving: false,
+            end: End::Open,
             paused: false,
             sending: None,
             closing: false,
@@ -483,38 +635,34 @@ impl Engine for UringEngine {
     }
 
     fn turn(&mut self, wait: Duration, handler: &mut impl Handler) -> io::Result<bool> {
-        let mut happened = !self.completions.is_empty();
-        while let Some(key) = self.resumed.pop() {
-            happened = true;
-            self.show(key, handler);
+        Ok(self.take_turn(Wait::AtMost(wait), handler)? == Turned::Happened)
+    }
+
+    fn set_alarm(&mut self, after: Duration) -> io::Result<()> {
+        if std::mem::take(&mut self.alarm.is_set) {
+            self.cancel(Operation::Alarm(self.alarm.number));
         }
-        let wait = if happened { Duration::ZERO } else { wait };
-        self.ring.enter(wait, &mut self.completions)?;
-        happened |= !self.completions.is_empty();
-        self.packet_bytes = 0;
-        // Packets beyond the limit wait in their order. Nothing else does: a send that is done must give its buffer
-        // back before more packets come. Those that wait hold their buffers, so that they are never more than the
-        // ring has.
-        let mut waiting = 0;
-        for index in 0..self.completions.len() {
-            let completion = self.completions[index];
-            if self.packet_bytes >= TURN_PACKET_BYTES && is_packet(completion) {
-                self.completions[waiting] = completion;
-                waiting += 1;
-            } else {
-                self.complete(completion, handler);
+        self.alarm.number = self.alarm.number.wrapping_add(1);
+        *self.alarm.after = Timespec::from(after);
+        let entry = opcode::Timeout::new(&raw const *self.alarm.after)
+            .build()
+            .user_data(Operation::Alarm(self.alarm.number).to_word());
+        // SAFETY: the time is boxed. The kernel copies it when the operation is submitted; if it is overwritten before
+        // that, by a later alarm, the earlier one no longer counts.
+        unsafe { self.ring.push(&entry) }?;
+        self.alarm.is_set = true;
+        Ok(())
+    }
+
+    fn turn_to_alarm(&mut self, handler: &mut impl Handler) -> io::Result<bool> {
+        loop {
+            let wait = if self.alarm.is_set { Wait::ForCompletion } else { Wait::NONE };
+            let turned = self.take_turn(wait, handler)?;
+            // An alarm that was replaced, and the cancellation that did it, end no wait.
+            if turned != Turned::OwnAffairs || !self.alarm.is_set {
+                return Ok(turned == Turned::Happened);
             }
         }
-        self.completions.truncate(waiting);
-        self.buffers.publish();
-        while let Some(key) = self.starved.pop() {
-            if let Err(error) = self.receive_packets(key)
-                && let Some(bus) = self.bus(key)
-            {
-                handler.bus_stopped(bus.token, error);
-            }
-        }
-        Ok(happened)
     }
 
     fn wake_descriptor(&self) -> BorrowedFd<'_> {
@@ -550,11 +698,11 @@ impl Drop for UringEngine {
                 return;
             }
             drained.clear();
-            let submitted = self.ring.enter(Duration::ZERO, &mut drained);
+            let submitted = self.ring.enter(Wait::NONE, &mut drained);
             let submitter = self.ring.ring().submitter();
             // Failing to find something to cancel is no error here: the loop looks at what is outstanding.
             let _ = submitter.register_sync_cancel(None, CancelBuilder::any());
-            if submitted.and_then(|()| self.ring.enter(DRAIN_WAIT, &mut drained)).is_err() {
+            if submitted.and_then(|()| self.ring.enter(Wait::AtMost(DRAIN_WAIT), &mut drained)).is_err() {
                 break;
             }
         }
@@ -563,7 +711,8 @@ impl Drop for UringEngine {
             // All memory that the kernel may still read or write is leaked rather than freed.
             std::mem::forget(std::mem::replace(&mut self.streams, Slots::new()));
             std::mem::forget(std::mem::replace(&mut self.packet_header, packet::header()));
-            self.buffers.leak();
+            self.packets.leak();
+            self.bytes.leak();
         }
     }
 }

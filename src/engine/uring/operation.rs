@@ -13,6 +13,8 @@ pub enum Operation {
     ReceiveBytes(Key),
     /// Send to a stream.
     Send(Key),
+    /// The alarm that was set as this one, counted from the first.
+    Alarm(u32),
     /// Cancellation of another operation.
     Cancel,
 }
@@ -28,6 +30,7 @@ impl Operation {
             Self::ReceiveBytes(key) => (3, key.to_word()),
             Self::Send(key) => (4, key.to_word()),
             Self::Cancel => (5, 0),
+            Self::Alarm(number) => (6, u64::from(number)),
         };
         kind << KIND_SHIFT | key
     }
@@ -41,6 +44,7 @@ impl Operation {
             3 => Self::ReceiveBytes(key),
             4 => Self::Send(key),
             5 => Self::Cancel,
+            6 => Self::Alarm(word as u32),
             _ => return None,
         })
     }
@@ -62,6 +66,7 @@ mod tests {
             Operation::ReceiveBytes(key),
             Operation::Send(key),
             Operation::Cancel,
+            Operation::Alarm(u32::MAX),
         ] {
             assert_eq!(Operation::from_word(operation.to_word()), Some(operation));
         }

@@ -17,6 +17,18 @@ const COMPLETIONS: u32 = 4096;
 /// `IORING_ENTER_GETEVENTS` of `linux/io_uring.h`.
 const ENTER_GETEVENTS: u32 = 1;
 
+/// How long [`Ring::enter`] waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wait {
+    AtMost(Duration),
+    /// Until something completes: an operation that bounds the wait is in flight.
+    ForCompletion,
+}
+
+impl Wait {
+    pub const NONE: Self = Self::AtMost(Duration::ZERO);
+}
+
 /// A completion, copied out of the ring.
 #[derive(Clone, Copy, Debug)]
 pub struct Completion {
@@ -58,6 +70,7 @@ impl Ring {
             opcode::Send::CODE,
             opcode::PollAdd::CODE,
             opcode::AsyncCancel::CODE,
+            opcode::Timeout::CODE,
         ];
         if !ring.params().is_feature_ext_arg() || !needed.into_iter().all(|code| probe.is_supported(code)) {
             return Err(io::ErrorKind::Unsupported.into());
@@ -92,16 +105,21 @@ impl Ring {
         self.immediate += 1;
     }
 
-    /// Submits what is queued, waits at most `wait` for something beyond it, and copies all completions to `out`.
-    /// A signal ends the wait early.
-    pub fn enter(&mut self, wait: Duration, out: &mut Vec<Completion>) -> io::Result<()> {
-        if wait.is_zero() {
-            self.work()?;
-        } else {
-            let timeout = Timespec::from(wait);
-            let arguments = SubmitArgs::new().timespec(&timeout);
-            let want = 1 + std::mem::take(&mut self.immediate);
-            forgive(self.ring.submitter().submit_with_args(want, &arguments))?;
+    /// Submits what is queued, waits for something beyond it, and copies all completions to `out`. A signal ends the
+    /// wait early.
+    pub fn enter(&mut self, wait: Wait, out: &mut Vec<Completion>) -> io::Result<()> {
+        match wait {
+            Wait::AtMost(Duration::ZERO) => self.work()?,
+            Wait::AtMost(wait) => {
+                let timeout = Timespec::from(wait);
+                let arguments = SubmitArgs::new().timespec(&timeout);
+                let want = 1 + std::mem::take(&mut self.immediate);
+                forgive(self.ring.submitter().submit_with_args(want, &arguments))?;
+            }
+            Wait::ForCompletion => {
+                let want = 1 + std::mem::take(&mut self.immediate);
+                forgive(self.ring.submitter().submit_and_wait(want))?;
+            }
         }
         for completion in self.ring.completion() {
             if !io_uring::cqueue::more(completion.flags()) {
@@ -176,7 +194,7 @@ mod tests {
         (0..1_000).for_each(|word| push_nothing(&mut ring, word));
         assert_eq!(ring.outstanding(), 1_000);
         let mut completions = Vec::new();
-        ring.enter(Duration::ZERO, &mut completions).unwrap();
+        ring.enter(Wait::NONE, &mut completions).unwrap();
         assert!(completions.iter().map(|completion| completion.word).eq(0..1_000));
         assert_eq!(ring.outstanding(), 0);
     }
@@ -189,7 +207,7 @@ mod tests {
         assert!(ring.has_completions().unwrap());
         let start = Instant::now();
         let mut completions = Vec::new();
-        ring.enter(Duration::from_secs(30), &mut completions).unwrap();
+        ring.enter(Wait::AtMost(Duration::from_secs(30)), &mut completions).unwrap();
         assert_eq!(completions.len(), 1);
         assert!(start.elapsed() < Duration::from_secs(15));
     }
