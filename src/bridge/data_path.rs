@@ -28,6 +28,10 @@ use crate::moment::{Moment, Now};
 /// is done once in a hundred.
 const SLICE: Duration = Duration::from_millis(100);
 
+/// The same for a while after a link was opened: where one client comes, more do, and each takes several slices.
+const SETTLING_SLICE: Duration = Duration::from_millis(20);
+const SETTLING: Duration = Duration::from_secs(1);
+
 /// The same while a bus socket is being opened, which other tasks of the thread have a part in.
 const OPENING_SLICE: Duration = Duration::from_millis(1);
 
@@ -60,6 +64,8 @@ struct Inner<E: Engine> {
     last_event: Moment,
     /// When the engine's alarm rings.
     alarm_at: Moment,
+    /// Until when the last link that was opened is new.
+    settled_at: Moment,
     /// Asks the engine again and again instead of waiting.
     busy_poll: bool,
 }
@@ -74,6 +80,7 @@ impl<E: Engine> DataPath<E> {
             opening: false,
             last_event: Moment::default(),
             alarm_at: Moment::default(),
+            settled_at: Moment::default(),
             busy_poll,
         };
         Self {
@@ -115,8 +122,9 @@ impl<E: Engine> DataPath<E> {
     /// The engine cannot take the stream.
     pub fn open(&self, name: String, stream: OwnedFd) -> io::Result<oneshot::Receiver<Ended>> {
         let (sender, receiver) = oneshot::channel();
-        let Inner { engine, links, .. } = &mut *self.inner.borrow_mut();
+        let Inner { engine, links, settled_at, .. } = &mut *self.inner.borrow_mut();
         links.open(engine, name, stream, sender)?;
+        *settled_at = self.clock.now().after(SETTLING);
         self.changed.notify_one();
         Ok(receiver)
     }
@@ -247,8 +255,11 @@ impl<E: Engine> Inner<E> {
     fn slice(&mut self, clock: Clock) -> io::Result<bool> {
         let mut now = clock.read();
         let polls = self.busy_poll && self.links.count() > 0;
-        let end =
-            if polls { now.monotonic.after(self.slice_length()) } else { self.begin_slice(now.monotonic)? };
+        let end = if polls {
+            now.monotonic.after(self.slice_length(now.monotonic))
+        } else {
+            self.begin_slice(now.monotonic)?
+        };
         self.service(now);
         while now.monotonic < end && !self.links.is_bus_wanted() {
             let until = self.deadline.map_or(end, |deadline| deadline.min(end));
@@ -273,14 +284,20 @@ impl<E: Engine> Inner<E> {
         Ok(polls || self.links.is_bus_wanted() || now.monotonic < self.last_event.after(SLICE))
     }
 
-    fn slice_length(&self) -> Duration {
-        if self.opening { OPENING_SLICE } else { SLICE }
+    fn slice_length(&self, now: Moment) -> Duration {
+        if self.opening {
+            OPENING_SLICE
+        } else if now < self.settled_at {
+            SETTLING_SLICE
+        } else {
+            SLICE
+        }
     }
 
     /// Sets the alarm that ends a slice, unless a signal has ended the one before it early: then the rest is gone on
     /// with. Returns when the slice is over.
     fn begin_slice(&mut self, now: Moment) -> io::Result<Moment> {
-        let length = self.slice_length();
+        let length = self.slice_length(now);
         let end = now.after(length);
         if self.alarm_at <= now.after(length / 2) || end < self.alarm_at {
             self.engine.set_alarm(length)?;
