@@ -32,7 +32,12 @@ impl Moment {
 
     /// Time from `earlier` to this moment; zero if `earlier` is later.
     pub fn since(self, earlier: Moment) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.nanos_since(earlier))
+    }
+
+    /// The same in nanoseconds, for what is done for every frame: making a [`Duration`] takes a division.
+    pub const fn nanos_since(self, earlier: Moment) -> u64 {
+        self.0.saturating_sub(earlier.0)
     }
 }
 
@@ -51,9 +56,9 @@ impl WallTime {
         self.0
     }
 
-    /// Time from `earlier` to this one; zero if `earlier` is later.
-    pub fn since(self, earlier: WallTime) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    /// Nanoseconds from `earlier` to this one; zero if `earlier` is later.
+    pub const fn nanos_since(self, earlier: WallTime) -> u64 {
+        self.0.saturating_sub(earlier.0)
     }
 
     /// Whole microseconds since the UNIX epoch.

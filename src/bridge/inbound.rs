@@ -106,6 +106,9 @@ impl Inbound {
         now: Moment,
         mut accepted: impl FnMut(&[Frame], &[Arrival]),
     ) -> io::Result<()> {
+        if self.queue.is_empty() && self.waiting == Waiting::Nothing {
+            return Ok(());
+        }
         self.counters.stale += self.queue.discard_stale(now) as u64;
         if matches!(self.waiting, Waiting::Until(retry_at) if retry_at <= now)
             || self.lost_what_it_waited_for()

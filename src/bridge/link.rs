@@ -71,6 +71,8 @@ enum Phase {
     Closing {
         until: Moment,
         finished: bool,
+        /// The peer has said the same.
+        peer_finished: bool,
         ending: Option<Ending>,
     },
     /// Nothing more comes from the peer; what it sent may still wait for the bus, until then at most.
@@ -123,6 +125,8 @@ pub struct Link {
     pub sought_past: bool,
     /// Whether the link waits to be serviced.
     pub dirty: bool,
+    /// Whether nothing is to be done but to move frames, until something else happens.
+    pub is_settled: bool,
     /// Whether the stream waits for room in a queue.
     pub paused: bool,
     /// [`Link::deadline`] when the link was last serviced.
@@ -175,6 +179,7 @@ impl Link {
             announced: false,
             sought_past: false,
             dirty: false,
+            is_settled: false,
             paused: false,
             known_deadline: None,
             reported: Counters::default(),
@@ -266,6 +271,10 @@ impl Link {
         let mut queues = Queues { buses: &mut self.buses, now: now.monotonic, one_way };
         match self.session.receive(bytes, now, &mut queues) {
             Ok(progress) => {
+                if self.session.peer_said_goodbye() && !self.peer_left {
+                    self.peer_left = true;
+                    self.close(now.monotonic, Goodbye::Stopping, Some(Ending::ClosedByPeer));
+                }
                 self.paused = progress.blocked;
                 Consumed { bytes: progress.consumed, pause: progress.blocked }
             }
@@ -280,6 +289,12 @@ impl Link {
     pub fn stream_ended(&mut self, unconsumed: usize, error: Option<io::Error>) {
         let finished = self.session.finish(unconsumed);
         let ending = match (error, &mut self.phase, finished) {
+            // Our last words are still to be sent: the peer may be waiting for them.
+            (None, Phase::Closing { finished: false, peer_finished, .. }, _) => {
+                *peer_finished = true;
+                self.is_settled = false;
+                return;
+            }
             (None, Phase::Closing { ending, .. }, _) => ending.take().unwrap_or(Ending::Stopped),
             (Some(error), ..) => Ending::Broken(error),
             (None, _, Err(fault)) => Ending::Fault(fault),
@@ -290,6 +305,7 @@ impl Link {
 
     /// Ends the link once the bus has what came before `ending`.
     pub fn drain(&mut self, ending: Ending) {
+        self.is_settled = false;
         if !matches!(self.phase, Phase::Draining { .. } | Phase::Parked { .. }) {
             self.phase = Phase::Draining { ending, until: None };
         }
@@ -297,10 +313,12 @@ impl Link {
 
     /// Begins an orderly end, which is our doing or that of the peer (`ending`).
     pub fn close(&mut self, now: Moment, reason: Goodbye, ending: Option<Ending>) {
+        self.is_settled = false;
         match self.phase {
             Phase::Running => {
                 self.session.say_goodbye(reason);
-                self.phase = Phase::Closing { until: now.after(CLOSE_TIMEOUT), finished: false, ending };
+                let until = now.after(CLOSE_TIMEOUT);
+                self.phase = Phase::Closing { until, finished: false, peer_finished: false, ending };
             }
             Phase::Parked { .. } => {
                 self.phase = Phase::Draining { ending: Ending::Stopped, until: Some(now) }
@@ -309,12 +327,26 @@ impl Link {
         }
     }
 
+    /// Nothing but frames is to be expected, until something else happens.
+    pub fn note_settled(&mut self) {
+        let is_open = matches!(self.phase, Phase::Running) && self.announced && self.session.is_open();
+        self.is_settled = is_open && (0..self.buses.len()).all(|bus| !self.wants_bus(bus));
+    }
+
     /// Whether the peer must be told now that nothing more comes.
     pub fn wants_finish(&mut self) -> bool {
         let said = self.outbound.is_idle() && !self.session.has_something_to_say();
         match &mut self.phase {
             Phase::Closing { finished, .. } if said => !std::mem::replace(finished, true),
             _ => false,
+        }
+    }
+
+    /// The peer was told that nothing more comes.
+    pub fn note_finished(&mut self) {
+        if let Phase::Closing { peer_finished: true, ending, .. } = &mut self.phase {
+            let ending = ending.take().unwrap_or(Ending::Stopped);
+            self.drain(ending);
         }
     }
 
@@ -339,14 +371,21 @@ impl Link {
 
     /// When the link must be serviced next, even if nothing happens.
     pub fn deadline(&self) -> Option<Moment> {
-        let phase = match self.phase {
+        let mut earliest = match self.phase {
             Phase::Running => self.session.deadline(),
             Phase::Closing { until, .. } => Some(until),
             Phase::Draining { until, .. } | Phase::Parked { until } => until,
         };
-        let buses = self.buses.iter().filter_map(|bus| bus.inbound.deadline());
-        let sending = if self.may_send() { self.outbound.deadline() } else { None };
-        buses.chain(phase).chain(sending).min()
+        let mut consider = |deadline: Option<Moment>| {
+            if let Some(deadline) = deadline {
+                earliest = Some(earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+            }
+        };
+        self.buses.iter().for_each(|bus| consider(bus.inbound.deadline()));
+        if self.may_send() {
+            consider(self.outbound.deadline());
+        }
+        earliest
     }
 
     /// Whether there is nothing more to wait for.

@@ -38,7 +38,8 @@ pub struct Outbound {
     /// Frames in the buffer that is in flight, and where in it they begin.
     in_flight_frames: u64,
     in_flight_start: usize,
-    max_age: Option<Duration>,
+    /// The age, in nanoseconds, that frames may have.
+    max_age_ns: u64,
     linger: Linger,
     /// Frames of buffers that were sent.
     sent_frames: u64,
@@ -56,7 +57,7 @@ impl Outbound {
             spare: Some(SendBuffer::with_capacity(BUFFER_BYTES)),
             in_flight_frames: 0,
             in_flight_start: 0,
-            max_age,
+            max_age_ns: max_age.map_or(u64::MAX, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)),
             linger,
             sent_frames: 0,
             stale_frames: 0,
@@ -194,14 +195,16 @@ impl Outbound {
     /// Whether more frames are waited for.
     fn lingers(&self, now: Moment) -> bool {
         let Linger { time, frames } = self.linger;
-        !self.received.is_empty() && self.received.len() < frames && self.gathering_since.after(time) > now
+        !time.is_zero()
+            && !self.received.is_empty()
+            && self.received.len() < frames
+            && self.gathering_since.after(time) > now
     }
 
     /// Discards what grew too old while the buffer before it was in flight. Its sequence numbers are used up: the peer sees
     /// what is missing.
     fn discard_stale(&mut self, session: &mut Session, now: WallTime) {
-        let Some(max_age) = self.max_age else { return };
-        let is_stale = |received: &WallTime| now.since(*received) > max_age;
+        let is_stale = |received: &WallTime| now.nanos_since(*received) > self.max_age_ns;
         if !self.received.first().is_some_and(is_stale) {
             return;
         }

@@ -52,8 +52,8 @@ fn timespec(data: &[u8]) -> Option<WallTime> {
     const WORD: usize = size_of::<libc::time_t>();
     let seconds = libc::time_t::from_ne_bytes(*data.first_chunk()?);
     let nanoseconds = libc::c_long::from_ne_bytes(*data.get(WORD..)?.first_chunk()?);
-    let total = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
-    u64::try_from(total).ok().map(WallTime::from_nanos)
+    let (seconds, nanoseconds) = (u64::try_from(seconds).ok()?, u64::try_from(nanoseconds).ok()?);
+    Some(WallTime::from_nanos(seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)?))
 }
 
 #[cfg(test)]

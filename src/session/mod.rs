@@ -269,6 +269,16 @@ impl Session {
         }
     }
 
+    /// Whether there is an event, or a round trip, to take.
+    pub fn has_news(&self) -> bool {
+        matches!(&self.framing, Framing::V5(conversation) if conversation.has_news())
+    }
+
+    /// Whether the peer has said that it closes the connection.
+    pub fn peer_said_goodbye(&self) -> bool {
+        matches!(&self.framing, Framing::V5(conversation) if conversation.peer_said_goodbye())
+    }
+
     /// What there is to tell beside frames, oldest first.
     pub fn take_event(&mut self) -> Option<Event> {
         match &mut self.framing {
@@ -325,7 +335,10 @@ impl Session {
     /// Writes what is due behind the frames of a buffer that is about to be sent. The next frame goes into another one.
     pub fn speak(&mut self, now: Now, out: &mut SendBuffer) {
         if let Framing::V5(conversation) = &mut self.framing {
-            conversation.speak(now, out);
+            conversation.turn_page();
+            if conversation.has_something_to_say() {
+                conversation.speak(now, out);
+            }
         }
     }
 

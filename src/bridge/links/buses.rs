@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Links, address};
+use super::{Attention, Links, address};
 use crate::bridge::bus_socket::{BusSocket, Opening, Presence};
 use crate::bridge::link::{Ending, Link};
 use crate::bus::{BusError, OpenBus};
@@ -22,7 +22,7 @@ impl Links {
                 for index in 0..self.table.len() {
                     if let Some(link) = &mut self.table[index] {
                         close(link, bus, &self.buses, engine);
-                        self.mark(index);
+                        self.mark(index, Attention::Whole);
                     }
                 }
             }
@@ -38,7 +38,7 @@ impl Links {
             for (number, bus) in self.buses.iter().enumerate() {
                 link.session.note_bus_state(number, bus.state());
             }
-            self.mark(index);
+            self.mark(index, Attention::Whole);
         }
     }
 
@@ -79,7 +79,7 @@ impl Links {
             for index in 0..self.table.len() {
                 if let Some(link) = self.table[index].as_mut().filter(|link| link.wants_bus(bus)) {
                     link.buses[bus].failed = true;
-                    self.mark(index);
+                    self.mark(index, Attention::Whole);
                 }
             }
             return;
@@ -95,7 +95,7 @@ impl Links {
             }
             Err(error) => link.drain(Ending::Broken(error)),
         }
-        self.mark(index);
+        self.mark(index, Attention::Whole);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Links, address};
+use super::{Attention, Links, address};
 use crate::bridge::link::{Ending, Link, PacketContext};
 use crate::buffer::SendBuffer;
 use crate::engine::{Consumed, Handler, PacketInfo, Token};
@@ -11,7 +11,7 @@ impl Links {
     /// The link of a token, marked as one that something happened to, and the bus.
     fn touched(&mut self, token: Token) -> Option<(&mut Link, usize)> {
         let (index, bus) = address::resolve(token);
-        self.mark(index);
+        self.mark(index, Attention::Whole);
         Some((self.table.get_mut(index)?.as_mut()?, bus))
     }
 }
@@ -20,10 +20,10 @@ impl Handler for Links {
     fn bus_packet(&mut self, token: Token, packet: &[u8], info: PacketInfo) {
         let now = self.now();
         let (index, bus) = address::resolve(token);
-        self.mark(index);
+        self.mark(index, Attention::Frames);
         let Some(Some(link)) = self.table.get_mut(index) else { return };
         let received_at = info.received_at.unwrap_or(now.wall);
-        let is_stale = self.limits.max_age.is_some_and(|max_age| now.wall.since(received_at) > max_age);
+        let is_stale = now.wall.nanos_since(received_at) > self.max_age_ns;
         let socket = &self.buses[bus];
         let (kind, filter) = (socket.kind(), socket.filter());
         let context = PacketContext { bus, kind, filter, info, received_at, is_stale, now };
@@ -53,7 +53,7 @@ impl Handler for Links {
         // Not the turn's: a heartbeat must not seem to have come before it did.
         let now = self.clock.read();
         let (index, _) = address::resolve(token);
-        self.mark(index);
+        self.mark(index, Attention::Frames);
         match self.table.get_mut(index) {
             Some(Some(link)) => link.stream_bytes(bytes, now, |one_way| {
                 self.histograms.record_one_way(one_way.elapsed_ns, one_way.uncertainty_ns);
@@ -69,7 +69,9 @@ impl Handler for Links {
     }
 
     fn stream_sent(&mut self, token: Token, buffer: SendBuffer, result: io::Result<()>) {
-        if let Some((link, _)) = self.touched(token) {
+        let (index, _) = address::resolve(token);
+        self.mark(index, Attention::Frames);
+        if let Some(Some(link)) = self.table.get_mut(index) {
             link.outbound.give_back(buffer, &link.session, result.is_ok());
             if let Err(error) = result {
                 link.drain(Ending::Broken(error));

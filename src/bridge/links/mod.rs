@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tracing::warn;
@@ -35,6 +36,15 @@ pub const MAX_LINKS: usize = 480;
 /// Links without a connection that a server keeps for peers that may return.
 const MAX_PARKED: usize = 32;
 
+/// What a link needs when it is serviced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Attention {
+    /// Frames have come, or a buffer is free again: frames are moved.
+    Frames,
+    /// Anything else may have happened.
+    Whole,
+}
+
 /// The table of links.
 pub struct Links {
     table: Vec<Option<Link>>,
@@ -45,6 +55,8 @@ pub struct Links {
     /// When this turn began to report, on both clocks; read once, by the first report.
     turn_time: Option<Now>,
     limits: LinkLimits,
+    /// The age, in nanoseconds, that frames may have.
+    max_age_ns: u64,
     buses: Vec<BusSocket>,
     session: SessionConfig,
     recorder: Option<Rc<RefCell<Recorder>>>,
@@ -76,6 +88,7 @@ impl Links {
             wall_clock: TurnClock::default(),
             turn_time: None,
             limits,
+            max_age_ns: limits.max_age.map_or(u64::MAX, nanoseconds),
             buses,
             session,
             recorder,
@@ -135,7 +148,7 @@ impl Links {
                 }
             }
         }
-        self.mark(index);
+        self.mark(index, Attention::Whole);
         Ok(())
     }
 
@@ -145,7 +158,7 @@ impl Links {
         for index in 0..self.table.len() {
             if let Some(link) = &mut self.table[index] {
                 link.close(now, Goodbye::Stopping, None);
-                self.mark(index);
+                self.mark(index, Attention::Whole);
             }
         }
     }
@@ -177,11 +190,12 @@ impl Links {
         }
     }
 
-    fn mark(&mut self, index: usize) {
-        if let Some(Some(link)) = self.table.get_mut(index)
-            && !std::mem::replace(&mut link.dirty, true)
-        {
-            self.dirty.push(index);
+    fn mark(&mut self, index: usize, attention: Attention) {
+        if let Some(Some(link)) = self.table.get_mut(index) {
+            link.is_settled &= attention == Attention::Frames;
+            if !std::mem::replace(&mut link.dirty, true) {
+                self.dirty.push(index);
+            }
         }
     }
 
@@ -192,4 +206,8 @@ impl Links {
             Now { monotonic, wall: self.wall_clock.wall_time(monotonic) }
         })
     }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

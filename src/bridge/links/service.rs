@@ -1,11 +1,10 @@
 //! What a link wants after a turn, done with the engine.
 
 use std::io;
-use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
-use super::{Links, MAX_PARKED, address, buses, words};
+use super::{Attention, Links, MAX_PARKED, address, buses, nanoseconds, words};
 use crate::bridge::bus_socket::BusSocket;
 use crate::bridge::clock::wall_time;
 use crate::bridge::link::{Ending, Link};
@@ -17,7 +16,7 @@ use crate::metrics::Counters;
 use crate::metrics::histograms::{Histograms, Kind};
 use crate::moment::{Moment, Now, WallTime};
 use crate::record::Recorder;
-use crate::session::{Event, Role};
+use crate::session::Role;
 use crate::wire::v5::Goodbye;
 
 impl Links {
@@ -26,7 +25,7 @@ impl Links {
     pub fn service<E: Engine>(&mut self, engine: &mut E, now: Now, all: bool) -> bool {
         self.turn_time = None;
         if all {
-            (0..self.table.len()).for_each(|index| self.mark(index));
+            (0..self.table.len()).for_each(|index| self.mark(index, Attention::Whole));
         }
         let mut deadlines_moved = false;
         while let Some(index) = self.dirty.pop() {
@@ -42,11 +41,30 @@ impl Links {
     fn service_one<E: Engine>(&mut self, engine: &mut E, index: usize, now: Now) {
         let Some(link) = &mut self.table[index] else { return };
         link.dirty = false;
+        if !link.is_settled {
+            self.settle(engine, index, now);
+        }
+        self.take_news(index);
+        if let Err(error) = self.move_frames(engine, index, now)
+            && let Some(link) = &mut self.table[index]
+        {
+            link.drain(Ending::Broken(error));
+        }
+        if self.table[index].as_ref().is_some_and(|link| !link.is_settled && link.is_over(now.monotonic)) {
+            self.end(engine, index, now.monotonic);
+        }
+    }
+
+    /// Everything that is not done for every frame: time-outs, opening, bus sockets, log lines.
+    fn settle<E: Engine>(&mut self, engine: &mut E, index: usize, now: Now) {
+        let Some(link) = &mut self.table[index] else { return };
         link.tick(now.monotonic);
         for bus in 0..link.buses.len() {
             if let Some(error) = link.buses[bus].stopped.take() {
                 buses::settle_stopped(link, bus, &self.buses, engine, &error);
             }
+            let disposal = link.buses[bus].inbound.disposal();
+            link.session.note_disposal(bus, disposal);
         }
         self.seek_past(engine, index, now.monotonic);
         let Some(link) = &mut self.table[index] else { return };
@@ -60,29 +78,17 @@ impl Links {
         // One that was told that there is none waits its turn.
         self.bus_wanted |= (0..link.buses.len()).any(|bus| link.wants_bus(bus) && !link.buses[bus].failed);
         words::announce(link, self.session.role, &self.buses);
-        self.take_events(index, now.monotonic);
-        if let Err(error) = self.move_frames(engine, index, now)
-            && let Some(link) = &mut self.table[index]
-        {
-            link.drain(Ending::Broken(error));
-        }
-        if self.table[index].as_ref().is_some_and(|link| link.is_over(now.monotonic)) {
-            self.end(engine, index, now.monotonic);
-        }
+        link.note_settled();
     }
 
     /// What the peer has said beside frames.
-    fn take_events(&mut self, index: usize, now: Moment) {
-        let Some(link) = &mut self.table[index] else { return };
+    fn take_news(&mut self, index: usize) {
+        let Some(link) = self.table[index].as_mut().filter(|link| link.session.has_news()) else { return };
         while let Some(round_trip) = link.session.take_round_trip() {
             self.histograms.record(Kind::RoundTrip, nanoseconds(round_trip));
         }
         while let Some(event) = link.session.take_event() {
             words::tell(link, &event, &self.buses);
-            if let Event::Goodbye(_) = event {
-                link.peer_left = true;
-                link.close(now, Goodbye::Stopping, Some(Ending::ClosedByPeer));
-            }
         }
     }
 
@@ -100,7 +106,11 @@ impl Links {
                     record_written(&mut recorder.borrow_mut(), socket, frames, records);
                 }
             })?;
-            link.session.note_disposal(number, inbound.disposal());
+        }
+        if link.session.has_something_to_say() {
+            for (number, bus) in link.buses.iter().enumerate() {
+                link.session.note_disposal(number, bus.inbound.disposal());
+            }
         }
         let Some(stream) = link.stream else { return Ok(()) };
         if std::mem::take(&mut link.paused) {
@@ -114,6 +124,7 @@ impl Links {
         }
         if link.wants_finish() {
             engine.finish_stream(stream)?;
+            link.note_finished();
         }
         Ok(())
     }
@@ -141,7 +152,7 @@ impl Links {
         } else {
             info!("{}: its client has connected anew; this connection is closed", past.name);
             past.close(now, Goodbye::Replaced, None);
-            self.mark(other);
+            self.mark(other, Attention::Whole);
         }
         if self.recording == Some(other) {
             self.recording = Some(index);
@@ -167,7 +178,7 @@ impl Links {
         let counters = link.counters();
         let reason = link.park(now, is_client);
         words::parted(link, self.session.role, &reason, &counters);
-        self.mark(index);
+        self.mark(index, Attention::Whole);
     }
 
     /// Ends a link, and says so.
@@ -227,13 +238,9 @@ fn record_accepted(histograms: &mut Histograms, arrivals: &[Arrival], now: Momen
         return;
     }
     for arrival in arrivals {
-        histograms.record(Kind::TcpToCan, nanoseconds(now.since(arrival.at)));
+        histograms.record(Kind::TcpToCan, now.nanos_since(arrival.at));
     }
     histograms.record(Kind::BatchIn, arrivals.len() as u64);
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn close_stream<E: Engine>(link: &mut Link, engine: &mut E) {

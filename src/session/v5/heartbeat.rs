@@ -15,6 +15,8 @@ const EARLY_INTERVAL: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy, Debug)]
 pub struct Heartbeat {
     interval: Duration,
+    /// So long a silence is death.
+    silence: Duration,
     last_heard: Moment,
     /// When this side last did anything.
     last_awake: Moment,
@@ -25,7 +27,8 @@ pub struct Heartbeat {
 impl Heartbeat {
     /// The first PING is due at once; an interval of zero is none.
     pub fn new(interval: Duration, now: Moment) -> Self {
-        Self { interval, last_heard: now, last_awake: now, next_ping: now, pings: 0 }
+        let silence = interval * DEAD_AFTER;
+        Self { interval, silence, last_heard: now, last_awake: now, next_ping: now, pings: 0 }
     }
 
     /// Something has come from the peer.
@@ -46,7 +49,7 @@ impl Heartbeat {
         if idle > self.interval + self.interval / 2 {
             self.last_heard = self.last_heard.after(idle);
         }
-        self.last_heard.after(self.interval * DEAD_AFTER) <= now
+        self.last_heard.after(self.silence) <= now
     }
 
     /// Whether a PING is to be sent now. The next one is due an interval after it.
@@ -63,8 +66,7 @@ impl Heartbeat {
 
     /// When to look again.
     pub fn deadline(&self) -> Option<Moment> {
-        let dead_at = self.last_heard.after(self.interval * DEAD_AFTER);
-        (!self.interval.is_zero()).then(|| self.next_ping.min(dead_at))
+        (!self.interval.is_zero()).then(|| self.next_ping.min(self.last_heard.after(self.silence)))
     }
 }
 

@@ -87,6 +87,8 @@ pub(super) struct Conversation {
     goodbye: Option<Goodbye>,
     /// GOODBYE was written: nothing follows it.
     is_silent: bool,
+    /// The peer's GOODBYE has come.
+    peer_said_goodbye: bool,
     /// Whether both sides remember each other from an earlier connection.
     remembered: bool,
 }
@@ -118,6 +120,7 @@ impl Conversation {
             round_trips: VecDeque::with_capacity(EVENTS),
             goodbye: None,
             is_silent: false,
+            peer_said_goodbye: false,
             remembered: false,
         }
     }
@@ -154,6 +157,16 @@ impl Conversation {
 
     pub fn counters(&self) -> SessionCounters {
         self.counters
+    }
+
+    /// Whether the peer has said its last word.
+    pub fn peer_said_goodbye(&self) -> bool {
+        self.peer_said_goodbye
+    }
+
+    /// Whether there is an event, or a round trip, to take.
+    pub fn has_news(&self) -> bool {
+        !self.events.is_empty() || !self.round_trips.is_empty()
     }
 
     pub fn take_event(&mut self) -> Option<Event> {
@@ -216,6 +229,11 @@ impl Conversation {
         self.due.losses |= 1 << bus;
     }
 
+    /// The next frame goes into another buffer.
+    pub fn turn_page(&mut self) {
+        self.writer.close();
+    }
+
     /// Drops the first `count` frames that a buffer holds.
     pub fn discard_front(&mut self, out: &mut SendBuffer, count: u64, cause: Cause) {
         let (books, due) = (&mut self.books, &mut self.due);
@@ -267,14 +285,19 @@ impl Conversation {
     }
 
     pub fn deadline(&self) -> Option<Moment> {
-        let hello = match self.stage {
+        match self.stage {
             Stage::AwaitHello { until } => Some(until),
-            Stage::AwaitBuses | Stage::Started => None,
-        };
-        let heartbeat = if self.is_open() { self.heartbeat.deadline() } else { None };
-        let waits = self.is_open() && self.due.losses != 0 && !self.due.losses_ripe;
-        let losses = waits.then_some(self.due.next_loss);
-        [hello, heartbeat, losses].into_iter().flatten().min()
+            Stage::AwaitBuses => None,
+            Stage::Started => {
+                let heartbeat = self.heartbeat.deadline();
+                let waits = self.due.losses != 0 && !self.due.losses_ripe;
+                match heartbeat {
+                    Some(heartbeat) if waits => Some(heartbeat.min(self.due.next_loss)),
+                    None if waits => Some(self.due.next_loss),
+                    heartbeat => heartbeat,
+                }
+            }
+        }
     }
 
     pub fn tick(&mut self, now: Moment) -> Result<(), Fault> {
@@ -352,7 +375,10 @@ impl Conversation {
             RecordKind::Loss => self.take_loss(header, Losses::read(body))?,
             RecordKind::BusState => self.take_bus_state(header, BusState::read(body))?,
             RecordKind::Receipt => self.take_receipt(header, Receipt::read(body))?,
-            RecordKind::Goodbye => self.note(Event::Goodbye(Goodbye::read(body))),
+            RecordKind::Goodbye => {
+                self.peer_said_goodbye = true;
+                self.note(Event::Goodbye(Goodbye::read(body)));
+            }
             RecordKind::Optional | RecordKind::Frames | RecordKind::FdFrames => {}
         }
         Ok(())

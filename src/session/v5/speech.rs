@@ -68,7 +68,6 @@ impl Conversation {
 
     /// Writes what is due behind the frames of a buffer that is about to be sent. The room for it was kept free.
     pub fn speak(&mut self, now: Now, out: &mut SendBuffer) {
-        self.writer.close();
         if !self.is_open() || self.is_silent {
             return;
         }
