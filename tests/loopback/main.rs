@@ -32,11 +32,14 @@ macro_rules! on_each_engine {
 mod addresses;
 mod clients;
 mod crossing;
+mod cut;
 mod ending;
 mod filtering;
+mod load;
 mod misbehaviour;
 mod outage;
 mod recording;
+mod relay;
 
 use std::io::Write;
 
