@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::load::{Load, Meter};
+use crate::load::{self, Load, Meter, Reading};
 use crate::program::{Finished, PATIENCE, Program, unique_name};
 use crate::relay::Relay;
 use crate::software_bus::Member;
@@ -21,10 +21,10 @@ on_each_engine!(
 );
 
 /// Frames a second of each load.
-const RATE: u32 = 4_000;
+pub const RATE: u32 = 4_000;
 
 /// How long the link is cut.
-const CUT: Duration = Duration::from_secs(3);
+pub const CUT: Duration = Duration::from_secs(3);
 
 /// The age that frames may have when they are put on a bus, and what the check leaves to the buses and to a machine with
 /// more to do than it can. What waited for the link to come back would be older by far.
@@ -35,12 +35,12 @@ const THERE: u16 = 0x100;
 const BACK: u16 = 0x200;
 
 /// A server and a client with a relay between them, a load at one end or both, and a meter for each.
-struct Scene {
-    relay: Relay,
-    server: Program,
-    client: Program,
-    client_bus: String,
-    server_bus: String,
+pub struct Scene {
+    pub relay: Relay,
+    pub server: Program,
+    pub client: Program,
+    pub client_bus: String,
+    pub server_bus: String,
     there: (Load, Meter),
     back: Option<(Load, Meter)>,
     /// Hosts the client's bus where no load comes from there.
@@ -48,17 +48,19 @@ struct Scene {
 }
 
 impl Scene {
-    fn start(engine: &str, options: &str, both_ways: bool) -> Scene {
+    pub fn start(engine: &str, server_options: &str, client_options: &str, both_ways: bool) -> Scene {
         let (server_bus, client_bus) = (unique_name("near"), unique_name("far"));
         // Whoever joins first hosts the bus, and is to outlive the bridge.
         let (near, far) = (Member::join(&server_bus), Member::join(&client_bus));
         let meters = (Meter::join(&client_bus, THERE), Meter::join(&server_bus, BACK));
-        let common = format!("--engine {engine} --can-interface software {options}");
-        let server =
-            Program::bridge(&format!("server {common} --can {server_bus} --bind 127.0.0.1 --port 0"));
+        let common = format!("--engine {engine} --can-interface software");
+        let server = Program::bridge(&format!(
+            "server {common} --can {server_bus} --bind 127.0.0.1 --port 0 {server_options}"
+        ));
         let relay = Relay::to(server.port());
         let target = format!("--host 127.0.0.1 --port {}", relay.port());
-        let client = Program::bridge(&format!("client {common} --can {client_bus} {target}"));
+        let client =
+            Program::bridge(&format!("client {common} --can {client_bus} {target} {client_options}"));
         client.wait_error("connected to 127.0.0.1:");
         server.wait_error("connected: version 5");
         let there = (Load::start(near, THERE, RATE), meters.0);
@@ -74,28 +76,34 @@ impl Scene {
     }
 
     /// Waits until so many more frames have come out at each end.
-    fn wait_frames(&self, count: u32) {
+    pub fn wait_frames(&self, count: u32) {
         for (_, meter) in self.directions() {
             meter.wait_for(meter.last().map_or(0, |last| last + 1) + count);
         }
     }
 
     /// Ends the loads, waits for their last frames, ends both programs and asserts that their books agree.
-    fn end(self) -> (Finished, Finished) {
+    pub fn end(self) -> (Finished, Finished) {
+        let (server, client, [there, back]) = self.finish();
+        let (at_server, at_client) = (server.totals(), client.totals());
+        if let Some((sent, reading)) = there {
+            assert_books(sent, &at_server, &at_client, reading.count);
+        }
+        if let Some((sent, reading)) = back {
+            assert_books(sent, &at_client, &at_server, reading.count);
+        }
+        (server, client)
+    }
+
+    /// The same without a look at the books: server, client, and how many frames were sent and what came out, each way.
+    /// Frames are in order and of age.
+    pub fn finish(self) -> (Finished, Finished, [Option<(u64, Reading)>; 2]) {
         let Scene { relay, server, client, there, back, .. } = self;
-        let [there, back] = [Some(there), back].map(|direction| {
+        // The members stay, who may host the buses.
+        let directions = [Some(there), back].map(|direction| {
             direction.map(|(load, meter)| {
                 let (sent, member) = load.stop();
-                // The last frame may be one that is too old: what says that all have come is one behind them.
-                let mut last = sent;
-                let deadline = Instant::now() + PATIENCE;
-                while meter.last().is_none_or(|number| number < sent) {
-                    assert!(Instant::now() < deadline, "nothing comes out of {sent} frames");
-                    member.send(&[crate::load::frame(meter.identifier(), last)]);
-                    last += 1;
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                meter.wait_for(last - 1);
+                let last = send_until_seen(&member, &meter, sent);
                 (u64::from(last), meter, member)
             })
         });
@@ -103,19 +111,27 @@ impl Scene {
         server.wait_error("disconnected, closed by the peer");
         let server = server.interrupt();
         drop(relay);
-        let (at_server, at_client) = (server.totals(), client.totals());
-        if let Some((sent, meter, _)) = there {
-            let reading = meter.read();
-            assert_books(sent, &at_server, &at_client, reading.count);
+        let readings = directions.map(|direction| direction.map(|(sent, meter, _)| (sent, meter.read())));
+        for (_, reading) in readings.iter().flatten() {
             assert!(reading.oldest < MAX_AGE + ALLOWANCE, "a frame was {:?} old", reading.oldest);
         }
-        if let Some((sent, meter, _)) = back {
-            let reading = meter.read();
-            assert_books(sent, &at_client, &at_server, reading.count);
-            assert!(reading.oldest < MAX_AGE + ALLOWANCE, "a frame was {:?} old", reading.oldest);
-        }
-        (server, client)
+        (server, client, readings)
     }
+}
+
+/// The last frame of a load may be one that is too old: what says that all have come is one behind them. Returns how many
+/// frames were sent, these included.
+fn send_until_seen(member: &Member, meter: &Meter, sent: u32) -> u32 {
+    let deadline = Instant::now() + PATIENCE;
+    let mut last = sent;
+    while meter.last().is_none_or(|number| number < sent) {
+        assert!(Instant::now() < deadline, "nothing comes out behind {sent} frames");
+        member.send(&[load::frame(meter.identifier(), last)]);
+        last += 1;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    meter.wait_for(last - 1);
+    last
 }
 
 /// What both ends of a direction have counted, after `sent` frames came on the one bus and `came_out` on the other.
@@ -164,7 +180,7 @@ fn reset_under_load_both_ways(engine: &'static str) {
 }
 
 fn reset_under_load(engine: &'static str, both_ways: bool) {
-    let scene = Scene::start(engine, "", both_ways);
+    let scene = Scene::start(engine, "", "", both_ways);
     scene.wait_frames(RATE / 2);
     scene.relay.refuse();
     std::thread::sleep(CUT);
@@ -187,7 +203,7 @@ fn reset_under_load(engine: &'static str, both_ways: bool) {
 /// server. (A server that speaks version 4.0 too takes the client's attempts, of which it hears nothing, for silent
 /// clients of that version.)
 fn silent_under_load_both_ways(engine: &'static str) {
-    let scene = Scene::start(engine, "--heartbeat 0.3 --protocol 5", true);
+    let scene = Scene::start(engine, "--heartbeat 0.3 --protocol 5", "--heartbeat 0.3", true);
     scene.wait_frames(RATE / 2);
     scene.relay.swallow();
     std::thread::sleep(CUT);
@@ -199,7 +215,7 @@ fn silent_under_load_both_ways(engine: &'static str) {
 
 /// Nothing is lost under way, and nothing comes in time.
 fn stalled_under_load_both_ways(engine: &'static str) {
-    let scene = Scene::start(engine, "--heartbeat 30", true);
+    let scene = Scene::start(engine, "--heartbeat 30", "--heartbeat 30", true);
     scene.wait_frames(RATE / 2);
     scene.relay.hold();
     std::thread::sleep(CUT);

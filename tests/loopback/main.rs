@@ -40,6 +40,7 @@ mod misbehaviour;
 mod outage;
 mod recording;
 mod relay;
+mod stopped;
 
 use std::io::Write;
 

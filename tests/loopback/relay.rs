@@ -24,6 +24,7 @@ enum Network {
 type Ends = [TcpStream; 2];
 
 struct State {
+    target: u16,
     network: Network,
     connections: Vec<Arc<Ends>>,
     stopped: bool,
@@ -42,10 +43,10 @@ impl Relay {
     pub fn to(target: u16) -> Relay {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let state = State { network: Network::Works, connections: Vec::new(), stopped: false };
+        let state = State { target, network: Network::Works, connections: Vec::new(), stopped: false };
         let shared: Shared = Arc::new((Mutex::new(state), Condvar::new()));
         let accepting = Arc::clone(&shared);
-        std::thread::spawn(move || accept(&listener, target, &accepting));
+        std::thread::spawn(move || accept(&listener, &accepting));
         Relay { port, shared }
     }
 
@@ -75,6 +76,11 @@ impl Relay {
         drop(self.set(Network::Works));
     }
 
+    /// Connects to another port from now on.
+    pub fn go_to(&self, target: u16) {
+        self.shared.0.lock().unwrap().target = target;
+    }
+
     fn set(&self, network: Network) -> std::sync::MutexGuard<'_, State> {
         let (state, changed) = &*self.shared;
         let mut state = state.lock().unwrap();
@@ -95,7 +101,7 @@ impl Drop for Relay {
     }
 }
 
-fn accept(listener: &TcpListener, target: u16, shared: &Shared) {
+fn accept(listener: &TcpListener, shared: &Shared) {
     for near in listener.incoming() {
         let near = near.unwrap();
         let mut state = shared.0.lock().unwrap();
@@ -105,7 +111,7 @@ fn accept(listener: &TcpListener, target: u16, shared: &Shared) {
         let far = match state.network {
             Network::Refuses => None,
             // The server may be gone.
-            _ => TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], target))).ok(),
+            _ => TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], state.target))).ok(),
         };
         let Some(far) = far else {
             let near = Socket::from(near);
