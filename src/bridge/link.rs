@@ -9,7 +9,7 @@ use super::link_bus::LinkBus;
 use super::outbound::{Linger, Outbound};
 use crate::bus::{BusKind, Packet, interpret};
 use crate::engine::{Consumed, PacketInfo, StreamId};
-use crate::frame::Image;
+use crate::frame::{Frame, Image};
 use crate::frame::filter::Filter;
 use crate::metrics::Counters;
 use crate::moment::{Moment, Now, WallTime};
@@ -141,22 +141,34 @@ pub struct Link {
 }
 
 /// The queues of a link's buses, as its session fills them.
-struct Queues<'a, F> {
+struct Queues<'a, W> {
     buses: &'a mut [LinkBus],
     now: Moment,
-    one_way: F,
+    witness: W,
 }
 
-impl<F: FnMut(OneWay)> FrameQueue for Queues<'_, F> {
+/// Who sees what comes from a peer beside the frames for a bus.
+pub trait Witness {
+    /// How long a frame took.
+    fn one_way(&mut self, one_way: OneWay);
+    /// An error frame of the peer's bus that belongs to this one of ours.
+    fn error_frame(&mut self, bus: usize, frame: Frame);
+}
+
+impl<W: Witness> FrameQueue for Queues<'_, W> {
     fn has_room(&self, bus: usize) -> bool {
         self.buses[bus].inbound.queue.has_room()
     }
 
     fn push(&mut self, bus: usize, received: ReceivedFrame) {
         if let Some(one_way) = received.one_way {
-            (self.one_way)(one_way);
+            self.witness.one_way(one_way);
         }
         self.buses[bus].inbound.push(received, self.now);
+    }
+
+    fn see_error(&mut self, bus: usize, frame: Frame) {
+        self.witness.error_frame(bus, frame);
     }
 }
 
@@ -266,13 +278,13 @@ impl Link {
         }
     }
 
-    /// Bytes of the peer. `one_way` sees how long its frames took.
-    pub fn stream_bytes(&mut self, bytes: &[u8], now: Now, one_way: impl FnMut(OneWay)) -> Consumed {
+    /// Bytes of the peer.
+    pub fn stream_bytes(&mut self, bytes: &[u8], now: Now, witness: impl Witness) -> Consumed {
         if self.is_replaced {
             // The new connection began with what had arrived then: both sides count this as lost under way.
             return Consumed { bytes: bytes.len(), pause: false };
         }
-        let mut queues = Queues { buses: &mut self.buses, now: now.monotonic, one_way };
+        let mut queues = Queues { buses: &mut self.buses, now: now.monotonic, witness };
         match self.session.receive(bytes, now, &mut queues) {
             Ok(progress) => {
                 self.paused = progress.blocked;

@@ -309,6 +309,7 @@ impl Conversation {
         if entry.is_error() {
             incoming.error_frames += 1;
             self.counters.peer_error_frames += 1;
+            queue.see_error(bus, entry.to_frame());
             return;
         }
         let one_way = clock.and_then(|clock| one_way(entry.time(), wall, clock));
