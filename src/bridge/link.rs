@@ -9,12 +9,12 @@ use super::link_bus::LinkBus;
 use super::outbound::{Linger, Outbound};
 use crate::bus::{BusKind, Packet, interpret};
 use crate::engine::{Consumed, PacketInfo, StreamId};
-use crate::frame::Image;
 use crate::frame::filter::Filter;
+use crate::frame::{Frame, Image};
 use crate::metrics::Counters;
 use crate::moment::{Moment, Now, WallTime};
 use crate::session::{
-    Books, Cause, Fault, FrameQueue, OneWay, Outcome, ReceivedFrame, Session, SessionConfig,
+    Books, Cause, Fault, FrameQueue, OneWay, Outcome, ReceivedFrame, Role, Session, SessionConfig,
 };
 use crate::wire::v5::Goodbye;
 
@@ -135,29 +135,44 @@ pub struct Link {
     pub reported: Counters,
     /// Whether the peer has said that it closes the connection.
     pub peer_left: bool,
+    /// Whether the peer has made another connection, which has the buses and the books now.
+    pub is_replaced: bool,
     phase: Phase,
+    max_age: Option<Duration>,
     /// What earlier sessions of the link have counted.
     past: Counters,
     on_end: Option<oneshot::Sender<Ended>>,
 }
 
 /// The queues of a link's buses, as its session fills them.
-struct Queues<'a, F> {
+struct Queues<'a, W> {
     buses: &'a mut [LinkBus],
     now: Moment,
-    one_way: F,
+    witness: W,
 }
 
-impl<F: FnMut(OneWay)> FrameQueue for Queues<'_, F> {
+/// Who sees what comes from a peer beside the frames for a bus.
+pub trait Witness {
+    /// How long a frame took.
+    fn one_way(&mut self, one_way: OneWay);
+    /// An error frame of the peer's bus that belongs to this one of ours.
+    fn error_frame(&mut self, bus: usize, frame: Frame);
+}
+
+impl<W: Witness> FrameQueue for Queues<'_, W> {
     fn has_room(&self, bus: usize) -> bool {
         self.buses[bus].inbound.queue.has_room()
     }
 
     fn push(&mut self, bus: usize, received: ReceivedFrame) {
         if let Some(one_way) = received.one_way {
-            (self.one_way)(one_way);
+            self.witness.one_way(one_way);
         }
         self.buses[bus].inbound.push(received, self.now);
+    }
+
+    fn see_error(&mut self, bus: usize, frame: Frame) {
+        self.witness.error_frame(bus, frame);
     }
 }
 
@@ -184,7 +199,9 @@ impl Link {
             known_deadline: None,
             reported: Counters::default(),
             peer_left: false,
+            is_replaced: false,
             phase: Phase::Running,
+            max_age: limits.max_age,
             past: Counters::default(),
             on_end: Some(on_end),
         }
@@ -266,9 +283,13 @@ impl Link {
         }
     }
 
-    /// Bytes of the peer. `one_way` sees how long its frames took.
-    pub fn stream_bytes(&mut self, bytes: &[u8], now: Now, one_way: impl FnMut(OneWay)) -> Consumed {
-        let mut queues = Queues { buses: &mut self.buses, now: now.monotonic, one_way };
+    /// Bytes of the peer.
+    pub fn stream_bytes(&mut self, bytes: &[u8], now: Now, witness: impl Witness) -> Consumed {
+        if self.is_replaced {
+            // The new connection began with what had arrived then: both sides count this as lost under way.
+            return Consumed { bytes: bytes.len(), pause: false };
+        }
+        let mut queues = Queues { buses: &mut self.buses, now: now.monotonic, witness };
         match self.session.receive(bytes, now, &mut queues) {
             Ok(progress) => {
                 if self.session.peer_said_goodbye() && !self.peer_left {
@@ -400,18 +421,24 @@ impl Link {
         }
     }
 
-    /// Whether the peer may make another connection that goes on where this one ends.
-    pub fn may_return(&self) -> bool {
+    /// Whether another connection with the same peer may go on where this one ends. A client tries its one server again
+    /// whatever came of this attempt; a server expects a client only if it knows it, and it behaved.
+    pub fn may_return(&self, role: Role) -> bool {
         let broke = match &self.phase {
             Phase::Draining { ending, .. } => match ending {
                 Ending::Broken(_)
                 | Ending::ClosedByPeer
                 | Ending::Fault(Fault::Dead | Fault::Truncated { .. }) => true,
-                Ending::Fault(_) | Ending::Stopped => false,
+                Ending::Fault(_) => role == Role::Client,
+                Ending::Stopped => false,
             },
             _ => false,
         };
-        broke && self.session.keeps_books()
+        let is_known = match role {
+            Role::Client => true,
+            Role::Server => !self.peer_left && self.session.peer_instance().is_some(),
+        };
+        broke && is_known && !self.is_replaced && self.session.keeps_books()
     }
 
     /// The connection is gone. Frames are counted for the peer until it is back: for ever as a client, whose own bus it
@@ -422,6 +449,7 @@ impl Link {
             Phase::Draining { ending, .. } => ending,
             _ => Ending::Stopped,
         };
+        self.past.faults += u64::from(is_fault(&ending));
         self.stream = None;
         let lost = self.outbound.reset(&mut self.session);
         self.buses[0].counts.outage += lost;
@@ -448,6 +476,18 @@ impl Link {
         self.on_end = Some(on_end);
     }
 
+    /// The peer has made another connection, to which the buses go, and the books as they are then: what waits here for
+    /// the peer is dropped before, and what it still sends here is not taken.
+    pub fn replace(&mut self, now: Moment) -> Vec<LinkBus> {
+        self.is_replaced = true;
+        let lost = self.outbound.discard(&mut self.session);
+        self.buses[0].counts.outage += lost;
+        let max_age = self.max_age;
+        let empty = self.buses.iter().map(|_| LinkBus::new(max_age)).collect();
+        self.close(now, Goodbye::Replaced, None);
+        std::mem::replace(&mut self.buses, empty)
+    }
+
     /// Takes over the buses of an earlier link with the same peer, and its books.
     pub fn succeed(&mut self, buses: Vec<LinkBus>, books: Books) {
         for (bus, disposal) in buses.iter().map(|bus| bus.inbound.disposal()).enumerate() {
@@ -472,7 +512,7 @@ impl Link {
     pub fn wants_bus(&self, bus: usize) -> bool {
         let LinkBus { id, inbound, .. } = &self.buses[bus];
         let has_use = self.may_send() || self.is_parked() || !inbound.queue.is_empty();
-        id.is_none() && self.session.carries(bus) && has_use
+        id.is_none() && self.session.carries(bus) && has_use && !self.is_replaced
     }
 
     /// Whether every bus that the link carries has its socket, or there was none to be had.
@@ -493,10 +533,9 @@ impl Link {
         };
         let before = self.counters();
         let waiting: usize = self.buses.iter().map(|bus| bus.inbound.queue.len()).sum();
-        let is_fault = matches!(ending, Ending::Fault(fault) if fault != Fault::Dead);
         let counters = Counters {
             unsent: before.unsent + self.outbound.unsent_frames() + waiting as u64,
-            faults: u64::from(is_fault),
+            faults: before.faults + u64::from(is_fault(&ending)),
             ..before
         };
         let reason = ending.to_string();
@@ -541,4 +580,9 @@ impl Link {
             let _ = on_end.send(Ended { ending, was_open });
         }
     }
+}
+
+/// Whether the peer did not speak the protocol.
+fn is_fault(ending: &Ending) -> bool {
+    matches!(ending, Ending::Fault(fault) if *fault != Fault::Dead)
 }

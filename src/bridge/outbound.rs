@@ -161,12 +161,18 @@ impl Outbound {
         self.sent_frames += sent;
     }
 
-    /// The connection is gone: drops what was not sent, and is as new. Returns how many frames that cost.
-    pub fn reset(&mut self, session: &mut Session) -> u64 {
+    /// The connection is of no use any more: drops what was not handed to TCP. Returns how many frames that cost.
+    pub fn discard(&mut self, session: &mut Session) -> u64 {
         let frames = self.received.len() as u64;
         session.discard_front(&mut self.filling, frames, Cause::Outage);
         self.received.clear();
         self.filling.clear();
+        frames
+    }
+
+    /// The connection is gone: does the same, and is as new.
+    pub fn reset(&mut self, session: &mut Session) -> u64 {
+        let frames = self.discard(session);
         self.in_flight_frames = 0;
         self.spare.get_or_insert_with(|| SendBuffer::with_capacity(BUFFER_BYTES));
         frames

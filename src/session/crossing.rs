@@ -39,6 +39,8 @@ pub trait FrameQueue {
     fn has_room(&self, bus: usize) -> bool;
     /// Takes a frame for a bus; called only while there is room.
     fn push(&mut self, bus: usize, inbound: ReceivedFrame);
+    /// Sees an error frame of the bus at the peer's end, which is for no bus. There need be nobody who looks.
+    fn see_error(&mut self, _bus: usize, _frame: Frame) {}
 }
 
 /// What became of a frame for the peer.

@@ -231,9 +231,10 @@ impl Session {
         }
     }
 
-    /// Whether the protocol keeps books, from which both ends learn what a broken connection cost.
+    /// Whether there are books, from which both ends learn what a broken connection cost: those that the protocol keeps,
+    /// or, before it is known what will be spoken, those of earlier connections.
     pub fn keeps_books(&self) -> bool {
-        matches!(self.framing, Framing::V5(_))
+        matches!(self.framing, Framing::V5(_)) || self.books.is_some()
     }
 
     /// The books, where the protocol keeps some.

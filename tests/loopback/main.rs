@@ -32,11 +32,15 @@ macro_rules! on_each_engine {
 mod addresses;
 mod clients;
 mod crossing;
+mod cut;
 mod ending;
 mod filtering;
+mod load;
 mod misbehaviour;
 mod outage;
 mod recording;
+mod relay;
+mod stopped;
 
 use std::io::Write;
 

@@ -1,11 +1,18 @@
 //! What the engine reports, handed to the link that it concerns.
 
+use std::cell::RefCell;
 use std::io;
 
 use super::{Attention, Links, address};
-use crate::bridge::link::{Ending, Link, PacketContext};
+use crate::bridge::bus_socket::BusSocket;
+use crate::bridge::link::{Ending, Link, PacketContext, Witness};
 use crate::buffer::SendBuffer;
 use crate::engine::{Consumed, Handler, PacketInfo, Token};
+use crate::frame::Frame;
+use crate::metrics::histograms::Histograms;
+use crate::moment::Now;
+use crate::record::Recorder;
+use crate::session::OneWay;
 
 impl Links {
     /// The link of a token, marked as one that something happened to, and the bus.
@@ -13,6 +20,28 @@ impl Links {
         let (index, bus) = address::resolve(token);
         self.mark(index, Attention::Whole);
         Some((self.table.get_mut(index)?.as_mut()?, bus))
+    }
+}
+
+/// What comes from a peer beside the frames for a bus, put where it belongs.
+struct Incidentals<'a> {
+    histograms: &'a mut Histograms,
+    recorder: Option<&'a RefCell<Recorder>>,
+    buses: &'a [BusSocket],
+    now: Now,
+}
+
+impl Witness for Incidentals<'_> {
+    fn one_way(&mut self, one_way: OneWay) {
+        self.histograms.record_one_way(one_way.elapsed_ns, one_way.uncertainty_ns);
+    }
+
+    /// It goes on no bus, so that no other link sees it there: each link records its own.
+    fn error_frame(&mut self, bus: usize, frame: Frame) {
+        if let Some(recorder) = self.recorder {
+            let now_ns = self.now.wall.as_nanos();
+            recorder.borrow_mut().record(now_ns, self.buses[bus].name(), frame.image());
+        }
     }
 }
 
@@ -55,9 +84,11 @@ impl Handler for Links {
         let (index, _) = address::resolve(token);
         self.mark(index, Attention::Frames);
         match self.table.get_mut(index) {
-            Some(Some(link)) => link.stream_bytes(bytes, now, |one_way| {
-                self.histograms.record_one_way(one_way.elapsed_ns, one_way.uncertainty_ns);
-            }),
+            Some(Some(link)) => {
+                let (histograms, buses) = (&mut self.histograms, &self.buses);
+                let recorder = self.recorder.as_deref();
+                link.stream_bytes(bytes, now, Incidentals { histograms, recorder, buses, now })
+            }
             _ => Consumed { bytes: bytes.len(), pause: true },
         }
     }

@@ -17,7 +17,6 @@ use crate::metrics::histograms::{Histograms, Kind};
 use crate::moment::{Moment, Now, WallTime};
 use crate::record::Recorder;
 use crate::session::Role;
-use crate::wire::v5::Goodbye;
 
 impl Links {
     /// Does what links want after a turn; of `all`, when a deadline has come. Returns whether [`Links::deadline`] may
@@ -136,22 +135,23 @@ impl Links {
         if self.session.role == Role::Client || std::mem::replace(&mut link.sought_past, true) {
             return;
         }
-        let is_same = |link: &Link| link.sought_past && link.session.peer_instance() == Some(instance);
+        let is_same = |link: &Link| {
+            link.sought_past && !link.is_replaced && link.session.peer_instance() == Some(instance)
+        };
         let mut others = (0..self.table.len()).filter(|&other| other != index);
         let found = others.find(|&other| self.table[other].as_ref().is_some_and(is_same));
         let Some(past) = found.and_then(|other| Some((other, self.table[other].as_mut()?))) else { return };
         let (other, past) = past;
+        let was_parked = past.is_parked();
+        let inherited = past.replace(now);
         let Some(books) = past.session.books().cloned() else { return };
-        let empty = (0..past.buses.len()).map(|_| LinkBus::new(self.limits.max_age)).collect();
-        let inherited = std::mem::replace(&mut past.buses, empty);
         for (bus, id) in inherited.iter().enumerate().filter_map(|(bus, part)| Some((bus, part.id?))) {
             engine.retarget_bus(id, address::bus(index, bus));
         }
-        if past.is_parked() {
+        if was_parked {
             self.remove_quietly(engine, other);
         } else {
             info!("{}: its client has connected anew; this connection is closed", past.name);
-            past.close(now, Goodbye::Replaced, None);
             self.mark(other, Attention::Whole);
         }
         if self.recording == Some(other) {
@@ -169,7 +169,7 @@ impl Links {
             return self.remove_quietly(engine, index);
         }
         let is_client = self.session.role == Role::Client;
-        let returns = link.may_return() && (is_client || !link.peer_left);
+        let returns = link.may_return(self.session.role);
         let parked = self.table.iter().flatten().filter(|link| link.is_parked()).count();
         let Some(link) = self.table[index].as_mut().filter(|_| returns && parked < MAX_PARKED) else {
             return self.remove(engine, index);

@@ -11,6 +11,9 @@ use crate::wire::v5::{Losses, MAX_BUSES, Receipt};
 pub struct Books {
     /// The peer's process; 0 for none yet.
     peer_instance: u64,
+    /// Whether the peer is known to have begun these books too. A server begins before its HELLO has arrived, which it may
+    /// never do.
+    is_shared: bool,
     outgoing: [Outgoing; MAX_BUSES],
     incoming: [Incoming; MAX_BUSES],
 }
@@ -64,6 +67,7 @@ impl Default for Books {
     fn default() -> Self {
         Self {
             peer_instance: 0,
+            is_shared: false,
             outgoing: [Outgoing::default(); MAX_BUSES],
             incoming: [Incoming::default(); MAX_BUSES],
         }
@@ -76,9 +80,20 @@ impl Books {
         self.peer_instance
     }
 
+    /// Whether the peer is known to keep the same.
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    /// The peer has shown that it keeps the same.
+    pub fn share(&mut self) {
+        self.is_shared = true;
+    }
+
     /// A connection begins. Where both sides `remember` each other, they go on; else they begin to count anew.
     pub fn begin(&mut self, peer_instance: u64, remember: bool, disposal: impl Fn(usize) -> Disposal) {
         self.peer_instance = peer_instance;
+        self.is_shared &= remember;
         for outgoing in &mut self.outgoing {
             outgoing.start = (outgoing.next, outgoing.losses.total());
             if !remember {

@@ -332,6 +332,7 @@ impl Conversation {
         if entry.is_error() {
             incoming.error_frames += 1;
             self.counters.peer_error_frames += 1;
+            queue.see_error(bus, entry.to_frame());
             return;
         }
         let one_way = clock.and_then(|clock| one_way(entry.time(), wall, clock));
@@ -349,10 +350,13 @@ impl Conversation {
         if !self.loss_seen[bus] {
             return Err(Fault::TooEarly { kind: header.kind });
         }
-        let expected = self.books.incoming(bus).expected.unwrap_or(header.number);
+        let incoming = self.books.incoming_mut(bus);
+        let expected = incoming.expected.unwrap_or(header.number);
         if header.number > expected {
             self.counters.sequence.gaps += 1;
             self.counters.sequence.missing += header.number - expected;
+            // Now, and not with the first frame, which may never come.
+            incoming.expected = Some(header.number);
         }
         let size = EntrySize::of(header.kind);
         self.reading = Some(Reading { size, bus, left: header.count, number: header.number });
@@ -400,6 +404,8 @@ impl Conversation {
         // A server may have books of this client elsewhere, and begins with those.
         if self.role == Role::Client {
             self.begin_books(&hello);
+            // The server has begun with its HELLO.
+            self.books.share();
         }
         Ok(())
     }
@@ -446,6 +452,8 @@ impl Conversation {
     fn take_receipt(&mut self, header: Header, receipt: Receipt) -> Result<(), Fault> {
         let bus = self.our_bus(header)?;
         if !std::mem::replace(&mut self.receipt_seen[bus], true) {
+            // Whoever sends one has read our HELLO.
+            self.books.share();
             // The client's first one may be about another process; then both count from here.
             let arrived = if self.remembered { receipt.arrived } else { 0 };
             let lost = self.books.outgoing_mut(bus).settle(arrived);
@@ -477,7 +485,8 @@ impl Conversation {
     /// Both HELLOs are known: the books go on, or begin anew.
     fn begin_books(&mut self, peer: &Hello) {
         let before = self.books.peer_instance();
-        self.remembered = peer.receipts_for == self.identity.instance && before == peer.instance;
+        let is_same = peer.receipts_for == self.identity.instance && before == peer.instance;
+        self.remembered = is_same && self.books.is_shared();
         let disposals = &self.disposals;
         self.books.begin(peer.instance, self.remembered, |bus| disposals[bus]);
         if before != 0 && !self.remembered {

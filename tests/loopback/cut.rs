@@ -1,0 +1,229 @@
+//! A version 5 link that is cut for three seconds under 4,000 frames a second: afterwards both ends agree to the frame
+//! on what was lost, by cause, and nothing that is too old has come out.
+//!
+//! ```text
+//!   load, meter ── bus ── server ==TCP== relay ==TCP== client ── bus ── load, meter
+//! ```
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::load::{self, Load, Meter, Reading};
+use crate::program::{Finished, PATIENCE, Program, unique_name};
+use crate::relay::Relay;
+use crate::software_bus::Member;
+
+on_each_engine!(
+    reset_under_load_one_way,
+    reset_under_load_both_ways,
+    silent_under_load_both_ways,
+    stalled_under_load_both_ways,
+);
+
+/// Frames a second of each load.
+pub const RATE: u32 = 4_000;
+
+/// How long the link is cut.
+pub const CUT: Duration = Duration::from_secs(3);
+
+/// The age that frames may have when they are put on a bus, and what the check leaves to the buses and to a machine with
+/// more to do than it can. What waited for the link to come back would be older by far.
+const MAX_AGE: Duration = Duration::from_millis(250);
+const ALLOWANCE: Duration = Duration::from_millis(750);
+
+const THERE: u16 = 0x100;
+const BACK: u16 = 0x200;
+
+/// A server and a client with a relay between them, a load at one end or both, and a meter for each.
+pub struct Scene {
+    pub relay: Relay,
+    pub server: Program,
+    pub client: Program,
+    pub client_bus: String,
+    pub server_bus: String,
+    there: (Load, Meter),
+    back: Option<(Load, Meter)>,
+    /// Hosts the client's bus where no load comes from there.
+    _idle: Option<Member>,
+}
+
+impl Scene {
+    pub fn start(engine: &str, server_options: &str, client_options: &str, both_ways: bool) -> Scene {
+        let (server_bus, client_bus) = (unique_name("near"), unique_name("far"));
+        // Whoever joins first hosts the bus, and is to outlive the bridge.
+        let (near, far) = (Member::join(&server_bus), Member::join(&client_bus));
+        let meters = (Meter::join(&client_bus, THERE), Meter::join(&server_bus, BACK));
+        let common = format!("--engine {engine} --can-interface software");
+        let server = Program::bridge(&format!(
+            "server {common} --can {server_bus} --bind 127.0.0.1 --port 0 {server_options}"
+        ));
+        let relay = Relay::to(server.port());
+        let target = format!("--host 127.0.0.1 --port {}", relay.port());
+        let client =
+            Program::bridge(&format!("client {common} --can {client_bus} {target} {client_options}"));
+        client.wait_error("connected to 127.0.0.1:");
+        server.wait_error("connected: version 5");
+        let there = (Load::start(near, THERE, RATE), meters.0);
+        let (back, idle) = match both_ways {
+            true => (Some((Load::start(far, BACK, RATE), meters.1)), None),
+            false => (None, Some(far)),
+        };
+        Scene { relay, server, client, client_bus, server_bus, there, back, _idle: idle }
+    }
+
+    fn directions(&self) -> impl Iterator<Item = &(Load, Meter)> {
+        std::iter::once(&self.there).chain(&self.back)
+    }
+
+    /// Waits until so many more frames have come out at each end.
+    pub fn wait_frames(&self, count: u32) {
+        for (_, meter) in self.directions() {
+            meter.wait_for(meter.last().map_or(0, |last| last + 1) + count);
+        }
+    }
+
+    /// Ends the loads, waits for their last frames, ends both programs and asserts that their books agree.
+    pub fn end(self) -> (Finished, Finished) {
+        let (server, client, [there, back]) = self.finish();
+        let (at_server, at_client) = (server.totals(), client.totals());
+        if let Some((sent, reading)) = there {
+            assert_books(sent, &at_server, &at_client, reading.count);
+        }
+        if let Some((sent, reading)) = back {
+            assert_books(sent, &at_client, &at_server, reading.count);
+        }
+        (server, client)
+    }
+
+    /// The same without a look at the books: server, client, and how many frames were sent and what came out, each way.
+    /// Frames are in order and of age.
+    pub fn finish(self) -> (Finished, Finished, [Option<(u64, Reading)>; 2]) {
+        let Scene { relay, server, client, there, back, .. } = self;
+        // The members stay, who may host the buses.
+        let directions = [Some(there), back].map(|direction| {
+            direction.map(|(load, meter)| {
+                let (sent, member) = load.stop();
+                let last = send_until_seen(&member, &meter, sent);
+                (u64::from(last), meter, member)
+            })
+        });
+        let client = client.interrupt();
+        server.wait_error("disconnected, closed by the peer");
+        let server = server.interrupt();
+        drop(relay);
+        let readings = directions.map(|direction| direction.map(|(sent, meter, _)| (sent, meter.read())));
+        for (_, reading) in readings.iter().flatten() {
+            assert!(reading.oldest < MAX_AGE + ALLOWANCE, "a frame was {:?} old", reading.oldest);
+        }
+        (server, client, readings)
+    }
+}
+
+/// The last frame of a load may be one that is too old: what says that all have come is one behind them. Returns how many
+/// frames were sent, these included.
+fn send_until_seen(member: &Member, meter: &Meter, sent: u32) -> u32 {
+    let deadline = Instant::now() + PATIENCE;
+    let mut last = sent;
+    while meter.last().is_none_or(|number| number < sent) {
+        assert!(Instant::now() < deadline, "nothing comes out behind {sent} frames");
+        member.send(&[load::frame(meter.identifier(), last)]);
+        last += 1;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    meter.wait_for(last - 1);
+    last
+}
+
+/// What both ends of a direction have counted, after `sent` frames came on the one bus and `came_out` on the other.
+fn assert_books(sent: u64, from: &HashMap<String, u64>, to: &HashMap<String, u64>, came_out: u64) {
+    let both = format!("\nsent {sent}, came out {came_out}\nfrom {from:?}\nto {to:?}");
+    for (ours, peers) in [
+        ("outage", "peer_outage"),
+        ("slow_peer", "peer_slow"),
+        ("kernel_drops", "peer_kernel_drops"),
+        ("in_transit", "peer_in_transit"),
+    ] {
+        assert_eq!(from[ours], to[peers], "{ours} and {peers}{both}");
+    }
+    let causes = ["peer_outage", "peer_slow", "peer_kernel_drops", "peer_stale", "peer_in_transit"];
+    assert_eq!(to["missing"], causes.iter().map(|cause| to[*cause]).sum(), "missing{both}");
+    // Stale is what either end dropped, either way: what its peer calls stale, it dropped before the link.
+    let dropped_before = from["outage"] + from["slow_peer"] + from["kernel_drops"] + to["peer_stale"];
+    assert_eq!(sent, from["sent"] + dropped_before, "every frame of the bus{both}");
+    let dropped_behind = to["stale"] - from["peer_stale"] + to["refused"];
+    assert_eq!(from["sent"] - from["in_transit"], to["received"] + dropped_behind, "every frame sent{both}");
+    assert_eq!(to["received"], came_out, "every frame received{both}");
+    for name in ["duplicates", "reordered", "unsent", "filtered", "not_representable"] {
+        assert_eq!((from[name], to[name]), (0, 0), "{name}{both}");
+    }
+}
+
+/// Asserts what a program said of one outage that cost `missing` frames of its peer.
+fn assert_said(finished: &Finished, bus: &str, totals: &HashMap<String, u64>) {
+    let text = format!("frames for {bus} were lost before the connection was back: ");
+    let lines: Vec<&String> = finished.errors.iter().filter(|line| line.contains(&text)).collect();
+    let [line] = lines[..] else { panic!("{lines:#?}") };
+    let (_, causes) = line.split_once(&text).unwrap();
+    let wanted = format!("{} while there was none", totals["peer_outage"]);
+    assert!(causes.starts_with(&wanted), "{line}: expected {wanted}");
+    let in_transit = totals["peer_in_transit"];
+    let wanted = format!("{in_transit} under way when it broke");
+    assert_eq!(causes.contains(&wanted), in_transit > 0, "{line}: {totals:?}");
+}
+
+fn reset_under_load_one_way(engine: &'static str) {
+    reset_under_load(engine, false);
+}
+
+fn reset_under_load_both_ways(engine: &'static str) {
+    reset_under_load(engine, true);
+}
+
+fn reset_under_load(engine: &'static str, both_ways: bool) {
+    let scene = Scene::start(engine, "", "", both_ways);
+    scene.wait_frames(RATE / 2);
+    scene.relay.refuse();
+    std::thread::sleep(CUT);
+    scene.relay.restore();
+    scene.server.wait_errors("connected: version 5", 2);
+    scene.wait_frames(RATE / 2);
+    let (server_bus, client_bus) = (scene.server_bus.clone(), scene.client_bus.clone());
+    let (server, client) = scene.end();
+    let (at_server, at_client) = (server.totals(), client.totals());
+    let least = u64::from(RATE) * CUT.as_secs() / 2;
+    assert!(at_client["peer_outage"] > least, "{at_client:?}");
+    assert_said(&client, &client_bus, &at_client);
+    if both_ways {
+        assert!(at_server["peer_outage"] > least, "{at_server:?}");
+        assert_said(&server, &server_bus, &at_server);
+    }
+}
+
+/// Nothing comes through any more, and nobody says so: both sides find out by their heartbeats, the client first or the
+/// server. (A server that speaks version 4.0 too takes the client's attempts, of which it hears nothing, for silent
+/// clients of that version.)
+fn silent_under_load_both_ways(engine: &'static str) {
+    let scene = Scene::start(engine, "--heartbeat 0.3 --protocol 5", "--heartbeat 0.3", true);
+    scene.wait_frames(RATE / 2);
+    scene.relay.swallow();
+    std::thread::sleep(CUT);
+    scene.relay.restore();
+    scene.server.wait_errors("connected: version 5", 2);
+    scene.wait_frames(RATE / 2);
+    scene.end();
+}
+
+/// Nothing is lost under way, and nothing comes in time.
+fn stalled_under_load_both_ways(engine: &'static str) {
+    let scene = Scene::start(engine, "--heartbeat 30", "--heartbeat 30", true);
+    scene.wait_frames(RATE / 2);
+    scene.relay.hold();
+    std::thread::sleep(CUT);
+    scene.relay.restore();
+    scene.wait_frames(RATE / 2);
+    let (server, client) = scene.end();
+    for totals in [server.totals(), client.totals()] {
+        assert_eq!((totals["in_transit"], totals["outage"]), (0, 0), "{totals:?}");
+        assert!(totals["stale"] + totals["slow_peer"] > u64::from(RATE), "{totals:?}");
+    }
+}
