@@ -9,8 +9,8 @@ use super::link_bus::LinkBus;
 use super::outbound::{Linger, Outbound};
 use crate::bus::{BusKind, Packet, interpret};
 use crate::engine::{Consumed, PacketInfo, StreamId};
-use crate::frame::{Frame, Image};
 use crate::frame::filter::Filter;
+use crate::frame::{Frame, Image};
 use crate::metrics::Counters;
 use crate::moment::{Moment, Now, WallTime};
 use crate::session::{
