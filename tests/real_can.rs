@@ -5,8 +5,14 @@
 
 mod common;
 
+#[path = "common/books.rs"]
+mod books;
+
 #[path = "common/can.rs"]
 mod can;
+
+#[path = "common/every_kind.rs"]
+mod every_kind;
 
 #[path = "common/peer.rs"]
 mod peer;
@@ -14,13 +20,18 @@ mod peer;
 #[path = "common/program.rs"]
 mod program;
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use books::assert_books;
 use can::{
     Load, Made, Outcome, can_available, carry_in_turns, command, controllers_available, crosses, eventually,
     frame, ip, measure, receive_lists, receiver, send, sender,
 };
+use every_kind::every_kind;
 use peer::python_peer;
 use program::{Program, unique_name};
 use socketcan::{CanFilter, Frame, Socket};
@@ -217,6 +228,19 @@ impl Hosts {
             command(&format!("ip netns exec {host} tc qdisc add dev {host} root netem loss 100%")).unwrap();
         }
     }
+
+    /// Undoes [`Hosts::cut`].
+    fn mend(&self) {
+        for host in [&self.near, &self.far] {
+            command(&format!("ip netns exec {host} tc qdisc delete dev {host} root")).unwrap();
+        }
+    }
+
+    /// Frames that were sent on an interface of a host.
+    fn sent_on(host: &str, interface: &str) -> u64 {
+        let file = format!("/sys/class/net/{interface}/statistics/tx_packets");
+        command(&format!("ip netns exec {host} cat {file}")).unwrap().trim().parse().unwrap()
+    }
 }
 
 /// Server and controller (can0) on one host, client and virtual interface on another; the device (can1) is looked at
@@ -282,6 +306,140 @@ fn a_peer_that_is_cut_off_is_found_dead() {
     let elapsed = start.elapsed();
     assert!(elapsed < heartbeat * 3 + Duration::from_millis(1_500), "{elapsed:?}");
     assert!(elapsed > heartbeat, "{elapsed:?}");
+}
+
+/// A version 5 link that is cut for three seconds under 4,000 frames a second both ways.
+#[test]
+fn both_ends_agree_on_what_a_cut_cost() {
+    const FRAMES: u64 = 32_000;
+    let Some(_lab) = can_available() else { return };
+    let hosts = Hosts::new();
+    Hosts::add_vcan(&hosts.near, "vcan0");
+    Hosts::add_vcan(&hosts.far, "vcan0");
+    let pair = hosts.pair("vcan0", "vcan0", &format!("--heartbeat 0.5 {UNHURRIED}"));
+    let generators = [&hosts.near, &hosts.far].map(|host| {
+        let line = format!("netns exec {host} cangen vcan0 -g 0.25 -n {FRAMES} -I 100 -L 8 -D i -p 1000");
+        let mut command = Command::new("ip");
+        command.args(line.split_whitespace());
+        Program::start(command)
+    });
+    eventually("a second of frames", || Hosts::sent_on(&hosts.near, "vcan0") > 8_000);
+    hosts.cut();
+    // How long it lasts, which is what is tested.
+    std::thread::sleep(Duration::from_secs(3));
+    hosts.mend();
+    pair.client.wait_errors("connected to ", 2);
+    for generator in generators {
+        assert!(generator.finish().status.success());
+    }
+    // What comes out behind the last frame says that all have.
+    for (from, to) in [(&hosts.near, &hosts.far), (&hosts.far, &hosts.near)] {
+        let dump = candump(&format!("ip netns exec {to}"), "vcan0", ",7FF:7FF");
+        command(&format!("ip netns exec {from} cansend vcan0 7FF#")).unwrap();
+        dump.wait_output(1);
+    }
+    let came_out = [&hosts.near, &hosts.far].map(|host| Hosts::sent_on(host, "vcan0") - FRAMES - 1);
+    let at_near = pair.client.interrupt().totals();
+    let at_far = pair.server.interrupt().totals();
+    assert_books(FRAMES + 1, &at_far, &at_near, came_out[0]);
+    assert_books(FRAMES + 1, &at_near, &at_far, came_out[1]);
+    for totals in [&at_near, &at_far] {
+        assert!(totals["outage"] > 0 && totals["in_transit"] > 0, "{totals:?}");
+    }
+}
+
+/// What is sent and received by can-utils, both ways: every kind of frame, of which error frames go on no bus.
+#[test]
+fn every_kind_of_frame_crosses() {
+    let Some(_lab) = can_available() else { return };
+    let (near, far) = (unique_name("v"), unique_name("v"));
+    let _vcans = [Made::vcan(&near, FD), Made::vcan(&far, FD)];
+    let pair = Pair::start(&near, &far, "");
+    // can-utils have raw DLCs since 2021.06 only.
+    let frames: Vec<String> = every_kind().into_iter().filter(|frame| !frame.contains('_')).collect();
+    let errors = ["20000080#0000000000000000", "200001FF#FFEEDDCCBBAA9988"];
+    for (from, to) in [(&near, &far), (&far, &near)] {
+        let before = receive_lists("", to).len();
+        let mut dump = Command::new("candump");
+        dump.args(["-L", &format!("{to},0:0,#FFFFFFFF")]);
+        let dump = Program::start(dump);
+        eventually("candump to listen", || receive_lists("", to).len() > before);
+        let mut player = Command::new("canplayer");
+        player.args(["-t", &format!("{from}=bus")]);
+        let mut player = Program::start(player);
+        let mut input = player.input.take().unwrap();
+        for frame in errors.iter().copied().chain(frames.iter().map(String::as_str)) {
+            writeln!(input, "(0000000000.000000) bus {frame}").unwrap();
+        }
+        drop(input);
+        assert!(player.finish().status.success());
+        let lines = dump.wait_output(frames.len());
+        let seen: Vec<&str> = lines.iter().map(|line| line.split(' ').nth(2).unwrap()).collect();
+        assert_eq!(seen, frames);
+    }
+    let count = frames.len() as u64;
+    for program in [pair.client, pair.server] {
+        let totals = program.interrupt().totals();
+        assert_eq!((totals["sent"], totals["received"]), (count + 2, count), "{totals:?}");
+        assert_eq!((totals["error_frames"], totals["missing"], totals["refused"]), (2, 0, 0), "{totals:?}");
+    }
+}
+
+/// The DLCs 9 to 15 that the kernel keeps beside a length of 8, in data and remote frames: as raw images, byte for byte.
+#[test]
+fn raw_dlcs_cross() {
+    let Some(_lab) = can_available() else { return };
+    let (near, far) = (unique_name("v"), unique_name("v"));
+    let _vcans = [Made::vcan(&near, CLASSIC), Made::vcan(&far, CLASSIC)];
+    let pair = Pair::start(&near, &far, "");
+    for (from, to) in [(&near, &far), (&far, &near)] {
+        let socket = receiver(to, &[CanFilter::new(0, 0)], Duration::from_secs(30));
+        let mut receiver = File::from(socket.as_fd().try_clone_to_owned().unwrap());
+        let mut sender = File::from(sender(from).as_fd().try_clone_to_owned().unwrap());
+        for (remote, dlc) in
+            [0x0000_0000u32, 0x4000_0000].into_iter().flat_map(|flag| (9..=15).map(move |dlc| (flag, dlc)))
+        {
+            let mut image = [0; 16];
+            image[..4].copy_from_slice(&(0x321 | remote).to_ne_bytes());
+            (image[4], image[7]) = (8, dlc);
+            if remote == 0 {
+                image[8..].copy_from_slice(&[dlc; 8]);
+            }
+            assert_eq!(sender.write(&image).unwrap(), 16);
+            let mut received = [0; 16];
+            assert_eq!(receiver.read(&mut received).unwrap(), 16);
+            assert_eq!(received, image);
+        }
+    }
+    assert_eq!(pair.server.interrupt().totals()["sent"], 14);
+}
+
+/// Two pairs of interfaces over one connection, both ways at once.
+#[test]
+fn two_buses_over_one_connection() {
+    let Some(_lab) = can_available() else { return };
+    let names = [(); 4].map(|()| unique_name("v"));
+    let _vcans = names.each_ref().map(|name| Made::vcan(name, CLASSIC));
+    let [near_one, near_two, far_one, far_two] = &names;
+    let pair = Pair::start(
+        &format!("one={near_one} --can two={near_two}"),
+        &format!("two={far_two} --can one={far_one}"),
+        "",
+    );
+    let outcomes = std::thread::scope(|scope| {
+        let one = scope.spawn(|| measure_both_ways(near_one, far_one, 8_000, 2_000));
+        let two = measure_both_ways(near_two, far_two, 8_000, 2_000);
+        [one.join().unwrap(), two]
+    });
+    for program in [pair.client, pair.server] {
+        let totals = program.interrupt().totals();
+        assert_eq!(outcomes, [ALL_WELL; 2], "{totals:?}");
+        assert_eq!(
+            (totals["sent"], totals["received"], totals["missing"]),
+            (16_000, 16_000, 0),
+            "{totals:?}"
+        );
+    }
 }
 
 /// The bit rate is set through netlink on the way.

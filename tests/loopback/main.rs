@@ -4,6 +4,12 @@
 //! At the ends hang members of the buses in the test's own process, and where it is simpler than a second bridge,
 //! peers that are a TCP stream and bytes. Every wait is for a condition.
 
+#[path = "../common/books.rs"]
+mod books;
+
+#[path = "../common/every_kind.rs"]
+mod every_kind;
+
 #[path = "../common/program.rs"]
 #[expect(dead_code, reason = "no test here reads standard output")]
 mod program;
@@ -30,11 +36,16 @@ macro_rules! on_each_engine {
 }
 
 mod addresses;
+mod alive;
+mod batching;
+mod buses;
 mod clients;
 mod crossing;
 mod cut;
 mod ending;
 mod filtering;
+mod histograms;
+mod kinds;
 mod load;
 mod misbehaviour;
 mod outage;

@@ -12,23 +12,25 @@ use crate::{Pair, WINDOW, carry, numbered, server};
 on_each_engine!(both_ways_on_both_sides, several_clients, one_that_does_not_read, appends_to_what_is_there);
 
 /// A recording, removed with its test.
-struct Recording {
+pub struct Recording {
     path: PathBuf,
     started: u64,
 }
 
 impl Recording {
-    fn new() -> Recording {
+    /// A new file.
+    pub fn new() -> Recording {
         let path = std::env::temp_dir().join(unique_name("canip-record-")).with_extension("log");
         Recording { path, started: seconds_now() }
     }
 
-    fn option(&self) -> String {
+    /// The option that makes a bridge write it.
+    pub fn option(&self) -> String {
         format!("--record {}", self.path.display())
     }
 
     /// The frames in the file, in order. Every line must be `(SECONDS.MICROS) BUS FRAME` with a time of this test.
-    fn frames(&self, bus: &str) -> Vec<String> {
+    pub fn frames(&self, bus: &str) -> Vec<String> {
         let text = std::fs::read_to_string(&self.path).unwrap();
         assert!(text.ends_with('\n'), "{text:?}");
         text.lines().map(|line| self.frame(bus, line)).collect()
