@@ -222,7 +222,7 @@ impl End {
         }
         self.session.tick(now.monotonic).unwrap();
         self.service(now);
-        self.session.speak(now, &mut self.filling);
+        self.session.speak(now, &mut self.filling, &[]);
         self.gathered.drain(..).for_each(|bus| self.truth[bus].sent += 1);
         let bytes = self.filling.unsent().to_vec();
         self.filling.clear();

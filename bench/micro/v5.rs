@@ -61,7 +61,7 @@ fn session_send(bencher: Bencher) {
         for frame in &frames {
             client.send(0, black_box(frame).image(), NOW.wall, &mut out);
         }
-        client.speak(NOW, &mut out);
+        client.speak(NOW, &mut out, &[]);
         black_box(out.unsent());
     });
 }
@@ -78,7 +78,7 @@ fn session_send_and_receive(bencher: Bencher) {
         for frame in &frames {
             client.send(0, black_box(frame).image(), NOW.wall, &mut out);
         }
-        client.speak(NOW, &mut out);
+        client.speak(NOW, &mut out, &[]);
         server.receive(out.unsent(), NOW, &mut queue).unwrap();
         assert!(queue.0.is_some());
     });
@@ -120,6 +120,6 @@ fn pass(from: &mut Session, to: &mut Session) {
     let mut out = SendBuffer::with_capacity(BUFFER_BYTES);
     from.open(true, NOW, &mut out);
     from.tick(NOW.monotonic).unwrap();
-    from.speak(NOW, &mut out);
+    from.speak(NOW, &mut out, &[]);
     to.receive(out.unsent(), NOW, &mut Last::default()).unwrap();
 }

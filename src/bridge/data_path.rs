@@ -254,6 +254,12 @@ impl<E: Engine> Inner<E> {
     /// it is cheaper to wait as a task.
     fn slice(&mut self, clock: Clock) -> io::Result<bool> {
         let mut now = clock.read();
+        if self.links.is_empty() {
+            // Nothing but what links that have ended leave behind, while the next client may be waiting.
+            self.service(now);
+            self.engine.turn(Duration::ZERO, &mut self.links)?;
+            return Ok(false);
+        }
         let polls = self.busy_poll && self.links.count() > 0;
         let end = if polls {
             now.monotonic.after(self.slice_length(now.monotonic))

@@ -6,16 +6,16 @@ use crate::metrics::Counters;
 pub fn describe(before: &Counters, after: &Counters) -> String {
     let news = [
         (after.missing.saturating_sub(before.missing), "frames of the peer missing (sequence gap)"),
-        (after.duplicates - before.duplicates, "duplicate frames discarded"),
-        (after.reordered - before.reordered, "frames out of order"),
-        (after.restarts - before.restarts, "restarts of the peer's sequence numbers"),
+        (after.duplicates.saturating_sub(before.duplicates), "duplicate frames discarded"),
+        (after.reordered.saturating_sub(before.reordered), "frames out of order"),
+        (after.restarts.saturating_sub(before.restarts), "restarts of the peer's sequence numbers"),
         (
-            after.kernel_drops - before.kernel_drops,
+            after.kernel_drops.saturating_sub(before.kernel_drops),
             "frames dropped by the kernel: our receive queue was full (see --rcvbuf)",
         ),
-        (after.slow_peer - before.slow_peer, "frames dropped: the peer takes them too slowly"),
-        (after.stale - before.stale, "frames discarded: they waited longer than --max-age"),
-        (after.refused - before.refused, "frames refused by the bus"),
+        (after.slow_peer.saturating_sub(before.slow_peer), "frames dropped: the peer takes them too slowly"),
+        (after.stale.saturating_sub(before.stale), "frames discarded: they waited longer than --max-age"),
+        (after.refused.saturating_sub(before.refused), "frames refused by the bus"),
     ];
     let lines =
         news.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));

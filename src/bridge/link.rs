@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::incidents::LineLimit;
 use super::link_bus::LinkBus;
 use super::outbound::{Linger, Outbound};
 use crate::bus::{BusKind, Packet, interpret};
@@ -43,16 +44,18 @@ impl std::fmt::Display for Ending {
         match self {
             Self::ClosedByPeer => f.write_str("closed by the peer"),
             // The kernel's word for a peer that did not answer keepalive probes or acknowledge data in time.
-            Self::Broken(error) if error.kind() == io::ErrorKind::TimedOut => f.write_str(DEAD),
+            Self::Broken(error) if error.kind() == io::ErrorKind::TimedOut => {
+                f.write_str("the peer gave no sign of life, or took no data, for three heartbeat intervals")
+            }
             Self::Broken(error) => write!(f, "connection lost: {error}"),
-            Self::Fault(Fault::Dead) => f.write_str(DEAD),
+            Self::Fault(Fault::Dead) => {
+                f.write_str("the peer gave no sign of life for three heartbeat intervals")
+            }
             Self::Fault(fault) => write!(f, "it {fault}"),
             Self::Stopped => f.write_str("stopped"),
         }
     }
 }
-
-const DEAD: &str = "the peer gave no sign of life, or took no data, for three heartbeat intervals";
 
 /// What is told of a link that has ended.
 #[derive(Debug)]
@@ -131,6 +134,8 @@ pub struct Link {
     pub paused: bool,
     /// [`Link::deadline`] when the link was last serviced.
     pub known_deadline: Option<Moment>,
+    /// Lines about what the peer has told.
+    pub said: LineLimit,
     /// Counters as last reported as incidents.
     pub reported: Counters,
     /// Whether the peer has said that it closes the connection.
@@ -197,6 +202,7 @@ impl Link {
             is_settled: false,
             paused: false,
             known_deadline: None,
+            said: LineLimit::default(),
             reported: Counters::default(),
             peer_left: false,
             is_replaced: false,
@@ -300,9 +306,22 @@ impl Link {
                 Consumed { bytes: progress.consumed, pause: progress.blocked }
             }
             Err(fault) => {
-                self.drain(Ending::Fault(fault));
+                self.paused = false;
+                self.refuse(now.monotonic, fault);
                 Consumed { bytes: bytes.len(), pause: true }
             }
+        }
+    }
+
+    /// The peer has done what it may not. If its bridge cannot know why we close the connection, it is told.
+    fn refuse(&mut self, now: Moment, fault: Fault) {
+        if self.outbound.refuse(&mut self.session) {
+            let until = now.after(CLOSE_TIMEOUT);
+            let ending = Some(Ending::Fault(fault));
+            self.is_settled = false;
+            self.phase = Phase::Closing { until, finished: false, peer_finished: false, ending };
+        } else {
+            self.drain(Ending::Fault(fault));
         }
     }
 
@@ -341,9 +360,8 @@ impl Link {
                 let until = now.after(CLOSE_TIMEOUT);
                 self.phase = Phase::Closing { until, finished: false, peer_finished: false, ending };
             }
-            Phase::Parked { .. } => {
-                self.phase = Phase::Draining { ending: Ending::Stopped, until: Some(now) }
-            }
+            // That it ended was said when it was parked.
+            Phase::Parked { .. } => self.phase = Phase::Parked { until: Some(now) },
             Phase::Closing { .. } | Phase::Draining { .. } => {}
         }
     }
@@ -371,6 +389,13 @@ impl Link {
         }
     }
 
+    /// A link that has begun to end has so long to do it.
+    pub fn limit_end(&mut self, now: Moment) {
+        if let Phase::Draining { until, .. } = &mut self.phase {
+            until.get_or_insert(now.after(CLOSE_TIMEOUT));
+        }
+    }
+
     /// Lets time pass.
     pub fn tick(&mut self, now: Moment) {
         match &mut self.phase {
@@ -383,10 +408,7 @@ impl Link {
                 let ending = ending.take().unwrap_or(Ending::Stopped);
                 self.drain(ending);
             }
-            Phase::Closing { .. } | Phase::Parked { .. } => {}
-            Phase::Draining { until, .. } => {
-                until.get_or_insert(now.after(CLOSE_TIMEOUT));
-            }
+            Phase::Closing { .. } | Phase::Draining { .. } | Phase::Parked { .. } => {}
         }
     }
 
@@ -485,7 +507,10 @@ impl Link {
         let max_age = self.max_age;
         let empty = self.buses.iter().map(|_| LinkBus::new(max_age)).collect();
         self.close(now, Goodbye::Replaced, None);
-        std::mem::replace(&mut self.buses, empty)
+        let buses = std::mem::replace(&mut self.buses, empty);
+        // What was counted on them goes along.
+        self.reported = self.counters();
+        buses
     }
 
     /// Takes over the buses of an earlier link with the same peer, and its books.
@@ -574,7 +599,7 @@ impl Link {
     }
 
     fn tell_end(&mut self, ending: Ending) {
-        let was_open = self.session.agreement().is_some();
+        let was_open = self.session.is_open();
         if let Some(on_end) = self.on_end.take() {
             // Nobody need be waiting: a server does not, and a client that is being stopped has let go.
             let _ = on_end.send(Ended { ending, was_open });

@@ -1,4 +1,4 @@
-//! The bridge: one process, one thread, one bus, any number of connections.
+//! The bridge: one process, one thread, a few buses, any number of connections.
 //!
 //! ```text
 //!             host (tokio-uring, or tokio)

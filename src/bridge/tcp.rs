@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -14,8 +14,8 @@ use crate::session::Keepalive;
 const BACKLOG: i32 = 512;
 
 /// Bytes that the kernel takes before they can be sent (`TCP_NOTSENT_LOWAT`): enough to keep a fast link busy between
-/// two turns, and little, because what waits there can no longer be dropped.
-const NOT_SENT_BYTES: u32 = 64 * 1024;
+/// two turns, and little, because what waits there can no longer be dropped. An eighth of a second at 1 Mbit/s.
+const NOT_SENT_BYTES: u32 = 16 * 1024;
 
 /// Bytes of what a peer sent that the kernel may hold for us (`SO_RCVBUF`; the kernel doubles it for its bookkeeping):
 /// 100 ms of 50,000 frames a second in the longest version 4 layout, and little, because what a process that was
@@ -90,6 +90,15 @@ pub fn into_descriptor(stream: TcpStream, keepalive: Option<Keepalive>) -> io::R
         socket.set_tcp_user_timeout(Some(Duration::from_millis(user_timeout_ms.into())))?;
     }
     Ok(stream.into_std()?.into())
+}
+
+/// Leaves it to the session to find out whether its peer lives. TCP's own time-out would also end the connection of a
+/// peer that lives and takes no data, for itself or behind a relay.
+///
+/// # Errors
+/// The kernel's; the option is as old as Linux 2.6.37.
+pub fn leave_liveness_to_session(stream: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&stream).set_tcp_user_timeout(None)
 }
 
 /// An address as people write it: an IPv4 client of a dual-stack server without its `::ffff:`.

@@ -151,6 +151,9 @@ pub trait Engine: Sized {
     /// As [`Engine::open_bus`].
     fn open_stream(&mut self, token: Token, descriptor: OwnedFd) -> io::Result<StreamId>;
 
+    /// The descriptor of a stream, to set its options.
+    fn stream_descriptor(&self, stream: StreamId) -> Option<BorrowedFd<'_>>;
+
     /// Shows the rest of a paused stream's bytes in the next turn, then receives on. Does nothing to a stream that is
     /// not paused.
     fn resume_stream(&mut self, stream: StreamId);

@@ -94,33 +94,33 @@ impl Counters {
         ]
     }
 
-    /// Adds another link's counters.
+    /// Adds another link's counters. What a peer can make huge stays at the highest number.
     pub fn add(&mut self, other: &Counters) {
-        self.sent += other.sent;
-        self.received += other.received;
-        self.outage += other.outage;
-        self.in_transit += other.in_transit;
-        self.gaps += other.gaps;
-        self.missing += other.missing;
-        self.peer_kernel_drops += other.peer_kernel_drops;
-        self.peer_stale += other.peer_stale;
-        self.peer_slow += other.peer_slow;
-        self.peer_outage += other.peer_outage;
-        self.peer_in_transit += other.peer_in_transit;
-        self.error_frames += other.error_frames;
-        self.duplicates += other.duplicates;
-        self.reordered += other.reordered;
-        self.restarts += other.restarts;
-        self.kernel_drops += other.kernel_drops;
-        self.filtered += other.filtered;
-        self.not_representable += other.not_representable;
-        self.slow_peer += other.slow_peer;
-        self.unsent += other.unsent;
-        self.stale += other.stale;
-        self.refused += other.refused;
-        self.transmit_waits += other.transmit_waits;
-        self.unrecorded += other.unrecorded;
-        self.faults += other.faults;
+        self.sent = self.sent.saturating_add(other.sent);
+        self.received = self.received.saturating_add(other.received);
+        self.outage = self.outage.saturating_add(other.outage);
+        self.in_transit = self.in_transit.saturating_add(other.in_transit);
+        self.gaps = self.gaps.saturating_add(other.gaps);
+        self.missing = self.missing.saturating_add(other.missing);
+        self.peer_kernel_drops = self.peer_kernel_drops.saturating_add(other.peer_kernel_drops);
+        self.peer_stale = self.peer_stale.saturating_add(other.peer_stale);
+        self.peer_slow = self.peer_slow.saturating_add(other.peer_slow);
+        self.peer_outage = self.peer_outage.saturating_add(other.peer_outage);
+        self.peer_in_transit = self.peer_in_transit.saturating_add(other.peer_in_transit);
+        self.error_frames = self.error_frames.saturating_add(other.error_frames);
+        self.duplicates = self.duplicates.saturating_add(other.duplicates);
+        self.reordered = self.reordered.saturating_add(other.reordered);
+        self.restarts = self.restarts.saturating_add(other.restarts);
+        self.kernel_drops = self.kernel_drops.saturating_add(other.kernel_drops);
+        self.filtered = self.filtered.saturating_add(other.filtered);
+        self.not_representable = self.not_representable.saturating_add(other.not_representable);
+        self.slow_peer = self.slow_peer.saturating_add(other.slow_peer);
+        self.unsent = self.unsent.saturating_add(other.unsent);
+        self.stale = self.stale.saturating_add(other.stale);
+        self.refused = self.refused.saturating_add(other.refused);
+        self.transmit_waits = self.transmit_waits.saturating_add(other.transmit_waits);
+        self.unrecorded = self.unrecorded.saturating_add(other.unrecorded);
+        self.faults = self.faults.saturating_add(other.faults);
     }
 }
 

@@ -34,6 +34,12 @@ pub enum Fault {
         /// What it is.
         kind: RecordKind,
     },
+    /// Numbers or totals that are lower than those before.
+    #[error("sent a {kind:?} record that takes back what it said before")]
+    Backwards {
+        /// What it is.
+        kind: RecordKind,
+    },
     /// A record about a bus that is matched with none of ours.
     #[error("sent a record about its bus {bus}, which belongs to none of ours")]
     UnknownBus {

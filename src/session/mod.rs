@@ -190,6 +190,14 @@ impl Session {
         }
     }
 
+    /// After a fault: writes what lets the peer find the reason itself, if there is such a thing.
+    pub fn refuse(&mut self, out: &mut SendBuffer) -> bool {
+        match &mut self.framing {
+            Framing::V4(_) => false,
+            Framing::V5(conversation) => conversation.refuse(out),
+        }
+    }
+
     /// What was agreed on, once both have greeted, or will not.
     pub fn agreement(&self) -> Option<Agreement> {
         (self.stage == Stage::Greeted).then_some(self.agreement)
@@ -334,11 +342,12 @@ impl Session {
     }
 
     /// Writes what is due behind the frames of a buffer that is about to be sent. The next frame goes into another one.
-    pub fn speak(&mut self, now: Now, out: &mut SendBuffer) {
+    /// `rest` holds the frames that will be sent after it.
+    pub fn speak(&mut self, now: Now, out: &mut SendBuffer, rest: &[u8]) {
         if let Framing::V5(conversation) = &mut self.framing {
             conversation.turn_page();
             if conversation.has_something_to_say() {
-                conversation.speak(now, out);
+                conversation.speak(now, out, rest);
             }
         }
     }
@@ -412,6 +421,22 @@ impl Session {
         }
     }
 
+    /// Moves frames from the front of a buffer to another one, as many as fit into `limit` bytes, and one at the least;
+    /// how many.
+    pub fn move_front(&mut self, out: &mut SendBuffer, into: &mut SendBuffer, limit: usize) -> u64 {
+        match &mut self.framing {
+            Framing::V4(framing) => framing.move_front(out, into, limit),
+            Framing::V5(conversation) => conversation.move_front(out, into, limit),
+        }
+    }
+
+    /// What was written is elsewhere in its buffer, or in another one: nothing is added to it.
+    pub fn turn_page(&mut self) {
+        if let Framing::V5(conversation) = &mut self.framing {
+            conversation.turn_page();
+        }
+    }
+
     /// Bytes of a frame, where all have the same: `None` in version 5, whose books tell what a broken connection cost.
     pub fn frame_bytes(&self) -> Option<usize> {
         match &self.framing {
@@ -448,7 +473,8 @@ impl Session {
     /// # Errors
     /// The stream ended inside a greeting or a frame.
     pub fn finish(&self, unconsumed: usize) -> Result<(), Fault> {
-        if unconsumed > 0 { Err(Fault::Truncated { bytes: unconsumed }) } else { Ok(()) }
+        let inside = matches!(&self.framing, Framing::V5(conversation) if conversation.is_inside_a_record());
+        if unconsumed > 0 || inside { Err(Fault::Truncated { bytes: unconsumed }) } else { Ok(()) }
     }
 
     /// A server's decision on the first byte.

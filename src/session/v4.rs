@@ -60,6 +60,17 @@ impl Framing {
         self.layout.frame_bytes()
     }
 
+    pub(super) fn move_front(&self, out: &mut SendBuffer, into: &mut SendBuffer, limit: usize) -> u64 {
+        let frame_bytes = self.layout.frame_bytes();
+        let frames = (limit.min(out.unsent().len()).min(into.room()) / frame_bytes).max(1);
+        let bytes = (frames * frame_bytes).min(out.unsent().len());
+        if !into.append(&out.unsent()[..bytes]) {
+            return 0;
+        }
+        out.consume(bytes);
+        (bytes / frame_bytes) as u64
+    }
+
     /// Uses up sequence numbers for frames that will not be sent.
     pub(super) fn skip(&mut self, count: u64) {
         // The number wraps at 2^32, and so does the count of those that are skipped.

@@ -100,10 +100,11 @@ impl Handler for Links {
     }
 
     fn stream_sent(&mut self, token: Token, buffer: SendBuffer, result: io::Result<()>) {
+        let now = self.now().monotonic;
         let (index, _) = address::resolve(token);
         self.mark(index, Attention::Frames);
         if let Some(Some(link)) = self.table.get_mut(index) {
-            link.outbound.give_back(buffer, &link.session, result.is_ok());
+            link.outbound.give_back(buffer, &link.session, result.is_ok().then_some(now));
             if let Err(error) = result {
                 link.drain(Ending::Broken(error));
             }

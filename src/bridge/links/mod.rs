@@ -28,9 +28,9 @@ use crate::record::Recorder;
 use crate::session::{Role, Session, SessionConfig};
 use crate::wire::v5::Goodbye;
 
-/// Links at the same time. Each has a stream, bus sockets, and at most about 1 MiB of buffers once it is busy. On
-/// SocketCAN with one bus the descriptors stay within a limit of 1,024; a hosted software bus takes one more a link, and
-/// where they run out, new links wait for a bus.
+/// Links at the same time. Each has a stream, bus sockets, and, once it is busy, at most about 750 KiB of buffers and
+/// 384 KiB for each bus. On SocketCAN with one bus the descriptors stay within a limit of 1,024; a hosted software bus
+/// takes one more a link, and where they run out, new links wait for a bus.
 pub const MAX_LINKS: usize = 480;
 
 /// Links without a connection that a server keeps for peers that may return.
@@ -98,6 +98,11 @@ impl Links {
             past: Counters::default(),
             histograms: Histograms::new(),
         }
+    }
+
+    /// Whether there is no link at all.
+    pub fn is_empty(&self) -> bool {
+        self.table.iter().all(Option::is_none)
     }
 
     /// How many connections there are.
@@ -183,6 +188,10 @@ impl Links {
                 warn!("{}: {incidents}", link.name);
             }
             link.reported = counters;
+            let unsaid = link.said.tick();
+            if unsaid > 0 {
+                warn!("{}: {unsaid} more messages about its buses", link.name);
+            }
         }
         let unsaid = self.refusals.tick();
         if unsaid > 0 {

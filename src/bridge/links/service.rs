@@ -9,6 +9,7 @@ use crate::bridge::bus_socket::BusSocket;
 use crate::bridge::clock::wall_time;
 use crate::bridge::link::{Ending, Link};
 use crate::bridge::link_bus::LinkBus;
+use crate::bridge::tcp;
 use crate::bridge::transmit_queue::Arrival;
 use crate::engine::Engine;
 use crate::frame::Frame;
@@ -49,8 +50,11 @@ impl Links {
         {
             link.drain(Ending::Broken(error));
         }
-        if self.table[index].as_ref().is_some_and(|link| !link.is_settled && link.is_over(now.monotonic)) {
-            self.end(engine, index, now.monotonic);
+        if let Some(link) = self.table[index].as_mut().filter(|link| !link.is_settled) {
+            link.limit_end(now.monotonic);
+            if link.is_over(now.monotonic) {
+                self.end(engine, index, now.monotonic);
+            }
         }
     }
 
@@ -76,7 +80,9 @@ impl Links {
         }
         // One that was told that there is none waits its turn.
         self.bus_wanted |= (0..link.buses.len()).any(|bus| link.wants_bus(bus) && !link.buses[bus].failed);
-        words::announce(link, self.session.role, &self.buses);
+        if words::announce(link, self.session.role, &self.buses) {
+            leave_liveness_to_session(link, engine);
+        }
         link.note_settled();
     }
 
@@ -117,8 +123,8 @@ impl Links {
         }
         if link.may_send() {
             let histograms = &mut self.histograms;
-            link.outbound.flush(engine, stream, &mut link.session, now, |received| {
-                record_sent(histograms, received);
+            link.outbound.flush(engine, stream, &mut link.session, now, |first, second| {
+                record_sent(histograms, first, second);
             })?;
         }
         if link.wants_finish() {
@@ -166,19 +172,35 @@ impl Links {
     fn end<E: Engine>(&mut self, engine: &mut E, index: usize, now: Moment) {
         let Some(link) = &mut self.table[index] else { return };
         if link.is_parked() {
+            info!("{} has not returned: what it misses is no longer counted", link.name);
             return self.remove_quietly(engine, index);
         }
         let is_client = self.session.role == Role::Client;
-        let returns = link.may_return(self.session.role);
-        let parked = self.table.iter().flatten().filter(|link| link.is_parked()).count();
-        let Some(link) = self.table[index].as_mut().filter(|_| returns && parked < MAX_PARKED) else {
+        if !link.may_return(self.session.role) {
             return self.remove(engine, index);
-        };
+        }
+        self.make_room_for_parked(engine);
+        let Some(link) = &mut self.table[index] else { return };
         close_stream(link, engine);
         let counters = link.counters();
         let reason = link.park(now, is_client);
         words::parted(link, self.session.role, &reason, &counters);
         self.mark(index, Attention::Whole);
+    }
+
+    /// Where as many links are parked as may be, the one goes that has waited longest.
+    fn make_room_for_parked<E: Engine>(&mut self, engine: &mut E) {
+        let parked = self.table.iter().enumerate().filter_map(|(index, link)| {
+            let link = link.as_ref().filter(|link| link.is_parked())?;
+            Some((link.deadline(), index))
+        });
+        let (count, oldest) = (parked.clone().count(), parked.min());
+        if let Some((_, oldest)) = oldest.filter(|_| count >= MAX_PARKED) {
+            if let Some(link) = &self.table[oldest] {
+                info!("{} has not returned: what it misses is no longer counted", link.name);
+            }
+            self.remove_quietly(engine, oldest);
+        }
     }
 
     /// Ends a link, and says so.
@@ -223,13 +245,16 @@ impl Links {
 }
 
 /// Frames that were handed to TCP, by when the kernel received them.
-fn record_sent(histograms: &mut Histograms, received: &[WallTime]) {
-    if received.is_empty() {
+fn record_sent(histograms: &mut Histograms, first: &[WallTime], second: &[WallTime]) {
+    let count = first.len() + second.len();
+    if count == 0 {
         return;
     }
     let now = wall_time();
-    received.iter().for_each(|received| histograms.record_between(Kind::CanToTcp, *received, now));
-    histograms.record(Kind::BatchOut, received.len() as u64);
+    for received in first.iter().chain(second) {
+        histograms.record_between(Kind::CanToTcp, *received, now);
+    }
+    histograms.record(Kind::BatchOut, count as u64);
 }
 
 /// Frames that a bus took, by when they arrived.
@@ -241,6 +266,16 @@ fn record_accepted(histograms: &mut Histograms, arrivals: &[Arrival], now: Momen
         histograms.record(Kind::TcpToCan, now.nanos_since(arrival.at));
     }
     histograms.record(Kind::BatchIn, arrivals.len() as u64);
+}
+
+/// A session with heartbeats needs no others.
+fn leave_liveness_to_session<E: Engine>(link: &Link, engine: &E) {
+    let descriptor = link.stream.and_then(|stream| engine.stream_descriptor(stream));
+    if let Some(Err(error)) =
+        descriptor.filter(|_| link.session.keeps_books()).map(tcp::leave_liveness_to_session)
+    {
+        debug!("{}: TCP's time-out for a peer that takes no data stays: {error}", link.name);
+    }
 }
 
 fn close_stream<E: Engine>(link: &mut Link, engine: &mut E) {

@@ -8,13 +8,14 @@ use crate::metrics::Counters;
 use crate::session::{Event, Role};
 use crate::wire::v5::{Losses, Presence};
 
-/// Says once that a link is open. Its bus sockets are by then: who reads the line can send a frame.
-pub fn announce(link: &mut Link, role: Role, buses: &[BusSocket]) {
+/// Says once that a link is open, and returns whether it did. Its bus sockets are by then: who reads the line can send
+/// a frame.
+pub fn announce(link: &mut Link, role: Role, buses: &[BusSocket]) -> bool {
     // A peer whose first bytes are nonsense was never connected.
     if link.announced || link.is_faulty() || link.is_parked() || !link.has_tried_buses() {
-        return;
+        return false;
     }
-    let Some(agreement) = link.session.agreement().filter(|_| link.session.is_open()) else { return };
+    let Some(agreement) = link.session.agreement().filter(|_| link.session.is_open()) else { return false };
     link.announced = true;
     match role {
         Role::Server => info!("{} connected: {agreement}", link.name),
@@ -23,10 +24,15 @@ pub fn announce(link: &mut Link, role: Role, buses: &[BusSocket]) {
     for (_, bus) in (0..).zip(buses).filter(|&(number, _)| !link.session.carries(number)) {
         warn!("{}: nothing crosses from or to {}, which belongs to none of its buses", link.name, bus.name());
     }
+    true
 }
 
 /// Says what a session has told.
-pub fn tell(link: &Link, event: &Event, buses: &[BusSocket]) {
+pub fn tell(link: &mut Link, event: &Event, buses: &[BusSocket]) {
+    // What a peer makes us say has a limit, too.
+    if !link.said.allows() {
+        return;
+    }
     let peer = &link.name;
     match *event {
         Event::PeerBus { bus, name, state, is_first: true } => {
@@ -49,7 +55,7 @@ pub fn tell(link: &Link, event: &Event, buses: &[BusSocket]) {
             buses[bus].name()
         ),
         Event::Anew => warn!(
-            "{peer}: it was started anew, or has forgotten us: what was lost of its frames meanwhile is not known"
+            "{peer}: one of us was started anew, or has forgotten the other: what was lost meanwhile is not known"
         ),
         Event::Goodbye(_) => debug!("{peer}: it says goodbye"),
     }

@@ -310,6 +310,13 @@ impl Engine for EpollEngine {
         self.open(Entry::Stream(stream)).map(StreamId)
     }
 
+    fn stream_descriptor(&self, stream: StreamId) -> Option<BorrowedFd<'_>> {
+        match self.entries.find(stream.0) {
+            Some(Entry::Stream(stream)) => Some(stream.descriptor.as_fd()),
+            _ => None,
+        }
+    }
+
     fn resume_stream(&mut self, stream: StreamId) {
         let was_paused = self.stream(stream).is_some_and(|stream| std::mem::take(&mut stream.paused));
         if was_paused {

@@ -596,6 +596,10 @@ impl Engine for UringEngine {
         }
     }
 
+    fn stream_descriptor(&self, stream: StreamId) -> Option<BorrowedFd<'_>> {
+        self.streams.find(stream.0).filter(|stream| !stream.closing).map(|stream| stream.descriptor.as_fd())
+    }
+
     fn resume_stream(&mut self, stream: StreamId) {
         let was_paused = self.stream(stream.0).is_some_and(|stream| std::mem::take(&mut stream.paused));
         if was_paused {

@@ -148,17 +148,12 @@ impl Outgoing {
         self.drop_frames(cause, count);
     }
 
-    /// The number and the sum of the losses when this connection began, as the LOSS that begins it says.
-    pub fn start(&self) -> (u64, u64) {
-        self.start
-    }
-
     /// The first RECEIPT of a connection says what had arrived before it: how many more frames are known now to have been
     /// lost under way.
     pub fn settle(&mut self, arrived: u64) -> u64 {
         let total = lost_in_transit(self.start, self.base, arrived);
         let new = total.saturating_sub(self.in_transit);
-        self.in_transit = total;
+        self.in_transit = self.in_transit.max(total);
         new
     }
 }
@@ -174,8 +169,21 @@ impl Incoming {
         };
         let total = lost_in_transit((next, losses.total()), self.base, self.arrived);
         let in_transit = total.saturating_sub(self.in_transit);
-        self.in_transit = total;
+        self.in_transit = self.in_transit.max(total);
         News { in_transit, ..self.advance(expected, next, losses) }
+    }
+
+    /// Whether a LOSS can follow what is known: neither its number nor any of its totals goes back.
+    pub fn allows(&self, next: u64, losses: &Losses) -> bool {
+        let known = &self.losses;
+        let totals = [
+            (losses.kernel, known.kernel),
+            (losses.stale, known.stale),
+            (losses.slow_peer, known.slow_peer),
+            (losses.outage, known.outage),
+        ];
+        self.expected.is_none_or(|expected| next >= expected)
+            && totals.into_iter().all(|(new, old)| new >= old)
     }
 
     /// Another LOSS of the same connection.
@@ -195,9 +203,9 @@ impl Incoming {
             if at_start { self.start } else { (self.arrived, self.expected.unwrap_or(0)) };
         let receipt = Receipt {
             arrived,
-            accepted: disposal.accepted - self.disposal_base.accepted,
-            stale: disposal.stale - self.disposal_base.stale,
-            refused: disposal.refused - self.disposal_base.refused + self.error_frames,
+            accepted: disposal.accepted.saturating_sub(self.disposal_base.accepted),
+            stale: disposal.stale.saturating_sub(self.disposal_base.stale),
+            refused: disposal.refused.saturating_sub(self.disposal_base.refused) + self.error_frames,
         };
         (expected, receipt)
     }

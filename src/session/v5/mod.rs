@@ -27,7 +27,7 @@ use crate::frame::Image;
 use crate::moment::{Moment, Now, WallTime};
 use crate::wire::v5::{
     BusState, Entry, EntrySize, Goodbye, HEADER_BYTES, Header, Hello, Losses, MAX_BUSES, MAX_CONTROL_BYTES,
-    Pong, Receipt, RecordKind, RecordWriter, discard_front, read_ping,
+    Pong, Receipt, RecordKind, RecordWriter, discard_front, move_front, read_ping,
 };
 
 /// How long the peer's HELLO may take. A server opens its buses before, and joining a software bus has its own time-outs.
@@ -36,7 +36,7 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// The least time between two LOSS records of a bus that loses frames all the time.
 const LOSS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Events that may wait to be taken; the oldest go first. A connection's start makes two a bus and a few more.
+/// Events that may wait to be taken; the oldest go first. A connection's start makes three a bus and a few more.
 const EVENTS: usize = 64;
 
 /// How far the opening of a connection is.
@@ -229,6 +229,17 @@ impl Conversation {
         self.due.losses |= 1 << bus;
     }
 
+    /// Moves frames from the front of a buffer to another one.
+    pub fn move_front(&mut self, out: &mut SendBuffer, into: &mut SendBuffer, limit: usize) -> u64 {
+        self.writer.close();
+        move_front(out, into, limit)
+    }
+
+    /// Whether frames of a record are still to come.
+    pub fn is_inside_a_record(&self) -> bool {
+        self.reading.is_some()
+    }
+
     /// The next frame goes into another buffer.
     pub fn turn_page(&mut self) {
         self.writer.close();
@@ -354,7 +365,8 @@ impl Conversation {
         let expected = incoming.expected.unwrap_or(header.number);
         if header.number > expected {
             self.counters.sequence.gaps += 1;
-            self.counters.sequence.missing += header.number - expected;
+            let missing = &mut self.counters.sequence.missing;
+            *missing = missing.saturating_add(header.number - expected);
             // Now, and not with the first frame, which may never come.
             incoming.expected = Some(header.number);
         }
@@ -396,11 +408,11 @@ impl Conversation {
             return Err(Fault::Ourselves);
         }
         self.matching = Matching::of(&self.identity.buses, hello.buses());
+        self.peer = Some(hello);
+        self.stage = Stage::AwaitBuses;
         if self.matching.is_empty() {
             return Err(Fault::NoCommonBus);
         }
-        self.peer = Some(hello);
-        self.stage = Stage::AwaitBuses;
         // A server may have books of this client elsewhere, and begins with those.
         if self.role == Role::Client {
             self.begin_books(&hello);
@@ -429,20 +441,25 @@ impl Conversation {
         let is_first = !std::mem::replace(&mut self.loss_seen[bus], true);
         let incoming = self.books.incoming_mut(bus);
         let is_anew = is_first && incoming.expected.is_none();
+        if !is_anew && !incoming.allows(header.number, &losses) {
+            return Err(Fault::Backwards { kind: header.kind });
+        }
         let news = if is_first {
             incoming.begin(header.number, losses)
         } else {
             incoming.note(header.number, losses)
         };
         let News { missing, losses, in_transit } = news;
-        self.counters.sequence.missing += missing;
+        let counted = &mut self.counters.sequence.missing;
+        *counted = counted.saturating_add(missing);
         self.counters.sequence.gaps += u64::from(missing > 0);
         let counted = &mut self.counters.peer_losses;
         counted.kernel = counted.kernel.saturating_add(losses.kernel);
         counted.stale = counted.stale.saturating_add(losses.stale);
         counted.slow_peer = counted.slow_peer.saturating_add(losses.slow_peer);
         counted.outage = counted.outage.saturating_add(losses.outage);
-        self.counters.peer_in_transit += in_transit;
+        let counted = &mut self.counters.peer_in_transit;
+        *counted = counted.saturating_add(in_transit);
         if is_first && !is_anew {
             self.note(Event::Resumed { bus, missing, losses, in_transit });
         }
@@ -489,7 +506,9 @@ impl Conversation {
         self.remembered = is_same && self.books.is_shared();
         let disposals = &self.disposals;
         self.books.begin(peer.instance, self.remembered, |bus| disposals[bus]);
-        if before != 0 && !self.remembered {
+        // Whoever counts on us to remember it came back too late, or to another process.
+        let is_forgotten = self.role == Role::Server && peer.receipts_for == self.identity.instance;
+        if (before != 0 || is_forgotten) && !self.remembered {
             self.note(Event::Anew);
         }
     }

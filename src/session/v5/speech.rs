@@ -4,7 +4,7 @@ use super::{Conversation, LOSS_INTERVAL, Stage};
 use crate::buffer::SendBuffer;
 use crate::moment::{Moment, Now, WallTime};
 use crate::session::Role;
-use crate::wire::v5::{BusName, Hello, MAX_BUSES, Pong, write_ping};
+use crate::wire::v5::{BusName, Hello, MAX_BUSES, Pong, first_number, write_ping};
 
 /// What is due.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,6 +52,17 @@ impl Conversation {
         self.writer.close();
     }
 
+    /// A client whose buses match none of ours finds that out from our HELLO.
+    pub fn refuse(&mut self, out: &mut SendBuffer) -> bool {
+        let unmatched =
+            self.role == Role::Server && self.stage == Stage::AwaitBuses && self.matching.is_empty();
+        if unmatched {
+            self.write_hello(out);
+            self.is_silent = true;
+        }
+        unmatched
+    }
+
     /// Whether [`Conversation::speak`] has something to say now.
     pub fn has_something_to_say(&self) -> bool {
         let Due { pong, states, losses_ripe, ping, goodbye, .. } = &self.due;
@@ -67,11 +78,12 @@ impl Conversation {
     }
 
     /// Writes what is due behind the frames of a buffer that is about to be sent. The room for it was kept free.
-    pub fn speak(&mut self, now: Now, out: &mut SendBuffer) {
+    /// What is in `rest` follows it, and comes before GOODBYE.
+    pub fn speak(&mut self, now: Now, out: &mut SendBuffer, rest: &[u8]) {
         if !self.is_open() || self.is_silent {
             return;
         }
-        let is_last = std::mem::take(&mut self.due.goodbye);
+        let is_last = rest.is_empty() && std::mem::take(&mut self.due.goodbye);
         if let Some((ping_sent_at, ping_received_at)) = self.due.pong.take() {
             must_fit(Pong { ping_sent_at, ping_received_at, sent_at: now.wall }.write(out));
         }
@@ -90,7 +102,8 @@ impl Conversation {
             }
             if is_last || losses & 1 << bus != 0 {
                 let outgoing = self.books.outgoing(bus);
-                must_fit(outgoing.losses.write(out, number, outgoing.next));
+                let next = first_number(rest, number).unwrap_or(outgoing.next);
+                must_fit(outgoing.losses.write(out, number, next));
             }
             if is_last || is_heartbeat {
                 let (expected, receipt) = self.books.incoming(bus).receipt(false, self.disposals[bus]);

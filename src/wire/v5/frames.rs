@@ -213,18 +213,61 @@ fn leading_control(bytes: &[u8]) -> usize {
     length
 }
 
-/// How many whole frames the first bytes of a stream of records hold.
-pub fn count_frames(mut bytes: &[u8]) -> u64 {
-    let mut frames = 0;
-    while let Ok(Some(header)) = Header::parse(bytes) {
-        let body = &bytes[HEADER_BYTES..];
-        let present = body.len().min(header.body_bytes as usize);
-        if matches!(header.kind, RecordKind::Frames | RecordKind::FdFrames) {
-            frames += (present / EntrySize::of(header.kind).bytes()) as u64;
+/// Moves frames from the front of a buffer of unsent records to another one: as many as fit into `limit` bytes with the
+/// records without frames before and between them, and one at the least. Returns how many. A record is cut as
+/// [`discard_front`] does it.
+pub fn move_front(buffer: &mut SendBuffer, into: &mut SendBuffer, limit: usize) -> u64 {
+    let mut moved = 0;
+    let mut left = limit;
+    while let Ok(Some(mut header)) = Header::parse(buffer.unsent()) {
+        let record_bytes = HEADER_BYTES + header.body_bytes as usize;
+        if record_bytes <= left {
+            if !into.append(&buffer.unsent()[..record_bytes]) {
+                break;
+            }
+            buffer.consume(record_bytes);
+            left -= record_bytes;
+            moved += u64::from(header.count);
+            continue;
         }
-        bytes = &body[present..];
+        let entry_bytes = EntrySize::of(header.kind).bytes();
+        let fitting = left.saturating_sub(HEADER_BYTES) / entry_bytes;
+        let cut = fitting.max(usize::from(moved == 0)).min(usize::from(header.count));
+        let cut_bytes = cut * entry_bytes;
+        if cut == 0 || into.room() < HEADER_BYTES + cut_bytes {
+            break;
+        }
+        let rest = Header {
+            count: header.count - cut as u16,
+            number: header.number + cut as u64,
+            body_bytes: header.body_bytes - cut_bytes as u32,
+            ..header
+        };
+        (header.count, header.body_bytes) = (cut as u16, cut_bytes as u32);
+        header.write(buffer.unsent_mut());
+        let fits = into.append(&buffer.unsent()[..HEADER_BYTES + cut_bytes]);
+        debug_assert!(fits, "there is room, as was seen above");
+        moved += cut as u64;
+        if rest.count == 0 {
+            buffer.consume(HEADER_BYTES + cut_bytes);
+        } else {
+            buffer.consume(cut_bytes);
+            rest.write(buffer.unsent_mut());
+        }
+        break;
     }
-    frames
+    moved
+}
+
+/// The number of the first frame of a bus in a stream of records.
+pub fn first_number(mut bytes: &[u8], bus: u8) -> Option<u64> {
+    while let Ok(Some(header)) = Header::parse(bytes) {
+        if header.bus == bus && matches!(header.kind, RecordKind::Frames | RecordKind::FdFrames) {
+            return Some(header.number);
+        }
+        bytes = &bytes[HEADER_BYTES + header.body_bytes as usize..];
+    }
+    None
 }
 
 const _: () = assert!(HEADER_BYTES <= EntrySize::Classic.bytes(), "a new header fits where an entry was");

@@ -60,10 +60,6 @@ fn frames_share_a_record_as_long_as_bus_size_and_number_go_on() {
         (1, 12, 12, 200),
     ];
     assert_eq!(listed(buffer.unsent()), expected);
-    assert_eq!(count_frames(buffer.unsent()), 8);
-    let first_record = 16 + 3 * 24;
-    assert_eq!(count_frames(&buffer.unsent()[..first_record - 1]), 2);
-    assert_eq!(count_frames(&buffer.unsent()[..first_record + 16 + 79]), 3);
 }
 
 #[test]
@@ -76,6 +72,31 @@ fn any_number_of_frames_can_be_taken_from_the_front() {
         assert_eq!(listed(buffer.unsent()), all[count..], "{count} taken");
         assert_eq!(taken, [count.min(6) as u64, count.saturating_sub(6) as u64]);
     }
+}
+
+#[test]
+fn the_first_number_of_a_bus_is_found() {
+    let buffer = filled();
+    let first = |bus| first_number(buffer.unsent(), bus);
+    assert_eq!([first(0), first(1), first(2)], [Some(0), Some(10), None]);
+}
+
+#[test]
+fn any_piece_can_be_moved_from_the_front() {
+    let all = listed(filled().unsent());
+    let whole = filled().unsent().len();
+    for limit in 0..=whole + 24 {
+        let (mut buffer, mut piece) = (filled(), SendBuffer::with_capacity(4096));
+        let moved = move_front(&mut buffer, &mut piece, limit) as usize;
+        assert!(
+            moved >= 1 && (piece.unsent().len() <= limit || moved == 1),
+            "{moved} moved within {limit} bytes"
+        );
+        assert_eq!(listed(piece.unsent()), all[..moved], "within {limit} bytes");
+        assert_eq!(listed(buffer.unsent()), all[moved..], "within {limit} bytes");
+    }
+    let mut none = SendBuffer::with_capacity(64);
+    assert_eq!(move_front(&mut none, &mut SendBuffer::with_capacity(64), 100), 0);
 }
 
 #[test]
