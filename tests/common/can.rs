@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use socketcan::{
-    CanFilter, CanFrame, CanSocket, EmbeddedFrame, ExtendedId, Id, Socket, SocketOptions, StandardId,
+    CanFilter, CanFrame, CanSocket, EmbeddedFrame, ExtendedId, Frame, Id, Socket, SocketOptions, StandardId,
 };
 
 use crate::common;
@@ -226,8 +226,12 @@ fn count_load(socket: &CanSocket, load: Load) -> Outcome {
     let mut seen = vec![false; load.frames as usize];
     let mut outcome = Outcome { lost: load.frames, ..Outcome::ALL_WELL };
     let mut next = 0;
+    // Until its filter was set, the socket took what came from others, too.
+    let next_frame = || {
+        std::iter::from_fn(|| socket.read_frame().ok()).find(|frame| frame.raw_id() == load.identifier.into())
+    };
     while outcome.lost > 0 {
-        let Ok(received) = socket.read_frame() else { break };
+        let Some(received) = next_frame() else { break };
         let index = received.data().first_chunk().map_or(u32::MAX, |bytes| u32::from_be_bytes(*bytes));
         if index >= load.frames || received.data() != payload(index) {
             outcome.mangled += 1;
@@ -242,7 +246,7 @@ fn count_load(socket: &CanSocket, load: Load) -> Outcome {
     }
     // A frame that comes twice may come last.
     socket.set_read_timeout(Duration::from_millis(500)).unwrap();
-    while socket.read_frame().is_ok() {
+    while next_frame().is_some() {
         outcome.twice += 1;
     }
     outcome

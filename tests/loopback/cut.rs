@@ -114,7 +114,13 @@ impl Scene {
         drop(relay);
         let readings = directions.map(|direction| direction.map(|(sent, meter, _)| (sent, meter.read())));
         for (_, reading) in readings.iter().flatten() {
-            assert!(reading.oldest < MAX_AGE + ALLOWANCE, "a frame was {:?} old", reading.oldest);
+            // The totals tell how late frames were by the bridge's own clocks, and how far it trusts them.
+            let totals = [&server, &client].map(|program| program.errors.last());
+            assert!(
+                reading.oldest < MAX_AGE + ALLOWANCE,
+                "a frame was {:?} old: {totals:#?}",
+                reading.oldest
+            );
         }
         (server, client, readings)
     }
