@@ -39,6 +39,11 @@ const READING_NS: i64 = 3;
 /// run in between. More is a clock that was set, or a machine that slept, while the monotonic clock stood still.
 const OWN_CLOCK_JUMP_NS: i128 = 10_000_000;
 
+/// How far beyond its uncertainty a sample must be to be taken for a clock that was set: so far, and a part of the
+/// uncertainty more.
+const EDGE_NS: i128 = 100_000;
+const EDGE_PART: i128 = 16;
+
 const PPB: i128 = 1_000_000_000;
 
 /// What is known of the peer's clock.
@@ -106,7 +111,7 @@ impl ClockOffset {
     /// it was there, never before.
     ///
     /// Returns the round trip without the time that the peer took to answer; None if the times contradict each other,
-    /// as a clock was set in between. What was known before is then forgotten.
+    /// as a clock was set in between: the next sample shows what it was set to.
     pub fn sample(
         &mut self,
         now: Moment,
@@ -119,10 +124,7 @@ impl ClockOffset {
             self.start_over();
         }
         self.own = Some((now, t4));
-        let Some((sample, round_trip)) = Sample::of(now, t1, t2, t3, t4) else {
-            self.start_over();
-            return None;
-        };
+        let (sample, round_trip) = Sample::of(now, t1, t2, t3, t4)?;
         if self.estimate(now).is_some_and(|estimate| sample.contradicts(estimate)) {
             self.start_over();
         }
@@ -198,10 +200,13 @@ impl Sample {
         Some((sample, Duration::from_nanos(u64::try_from(round_trip_ns.max(0)).ok()?)))
     }
 
-    /// Whether not both can be true.
+    /// Whether not both can be true. A sample whose PING or PONG was held up lies at the very edge of what is possible, and
+    /// a little beyond it where a reading was a little late: it must not outweigh all that is known.
     fn contradicts(&self, estimate: Estimate) -> bool {
         let apart = (i128::from(self.ahead_ns) - i128::from(estimate.ahead_ns)).abs();
-        apart > i128::from(self.uncertainty_ns) + i128::from(estimate.uncertainty_ns)
+        let uncertainty_ns = i128::from(self.uncertainty_ns);
+        let edge_ns = EDGE_NS + uncertainty_ns / EDGE_PART;
+        apart > uncertainty_ns + i128::from(estimate.uncertainty_ns) + edge_ns
     }
 }
 

@@ -64,7 +64,7 @@ fn another_server(engine: &'static str) {
     scene.relay.restore();
     scene.server.wait_error("connected: version 5");
     scene.client.wait_error(
-        "it was started anew, or has forgotten us: what was lost of its frames meanwhile is not known",
+        "one of us was started anew, or has forgotten the other: what was lost meanwhile is not known",
     );
     predecessor.interrupt().totals();
     scene.wait_frames(RATE / 2);

@@ -122,6 +122,8 @@ impl Links {
             engine.resume_stream(stream);
         }
         if link.may_send() {
+            // A heartbeat says when it was sent, not when the turn began.
+            let now = if link.session.has_something_to_say() { self.clock.read() } else { now };
             let histograms = &mut self.histograms;
             link.outbound.flush(engine, stream, &mut link.session, now, |first, second| {
                 record_sent(histograms, first, second);

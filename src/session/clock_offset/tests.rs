@@ -115,7 +115,7 @@ fn a_peer_that_is_behind() {
 }
 
 #[test]
-fn times_that_contradict_each_other_end_what_was_known() {
+fn times_that_contradict_each_other_say_nothing() {
     let contradictions = [
         // The peer took longer to answer than the exchange took in all.
         [20_000_000_000, 20_000_000_000, 20_001_000_000, 20_000_900_000],
@@ -130,7 +130,26 @@ fn times_that_contradict_each_other_end_what_was_known() {
         let mut offset = ClockOffset::new();
         sample(&mut offset, [10_000_000_000, 10_000_100_000, 10_000_100_000, 10_000_200_000]).unwrap();
         assert_eq!(sample(&mut offset, times), None, "{times:?}");
-        assert_eq!(offset.estimate(Moment::from_nanos(20_000_000_000)), None, "{times:?}");
+        let kept = offset.estimate(Moment::from_nanos(10_000_200_000)).unwrap();
+        assert_eq!((kept.ahead_ns, kept.uncertainty_ns < 110_000), (0, true), "{times:?}");
+    }
+}
+
+/// A PING or a PONG that was held up for three seconds, and clocks that were read some microseconds late: what was known
+/// stays, or frames that were held up with it would seem fresh.
+#[test]
+fn one_that_was_held_up_does_not_outweigh_what_is_known() {
+    for late_ns in [0, 10_000, 90_000] {
+        for times in [
+            [20_000_000_000, 23_000_100_000 + late_ns, 23_000_100_000 + late_ns, 23_000_200_000],
+            [20_000_000_000, 20_000_100_000, 20_000_100_000 - late_ns, 23_000_200_000],
+        ] {
+            let mut offset = ClockOffset::new();
+            sample(&mut offset, [10_000_000_000, 10_000_100_000, 10_000_100_000, 10_000_200_000]).unwrap();
+            sample(&mut offset, times);
+            let kept = offset.estimate(Moment::from_nanos(23_000_200_000)).unwrap();
+            assert!(kept.uncertainty_ns < 10_000_000, "{kept:?} after {times:?}");
+        }
     }
 }
 
@@ -368,7 +387,7 @@ proptest! {
             let [t1, t2, t3, t4] = [t1, t2, t3, t4].map(WallTime::from_nanos);
             let round_trip = offset.sample(Moment::from_nanos(now), t1, t2, t3, t4);
             let estimate = offset.estimate(Moment::from_nanos(asked));
-            prop_assert_eq!(round_trip.is_some(), estimate.is_some());
+            prop_assert!(round_trip.is_none() || estimate.is_some());
         }
     }
 }
