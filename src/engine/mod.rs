@@ -27,6 +27,14 @@ pub use slots::Key;
 /// version 4 layout, and well above the 1 KiB that an unfinished greeting may take.
 pub const STREAM_RECEIVE_BYTES: usize = 64 * 1024;
 
+/// Bytes of packets after which a turn hands on no more: what came is sent before more comes. It is a fraction of what a
+/// link's send buffer holds, 4,096 classic frames.
+const TURN_PACKET_BYTES: usize = 64 * 1024;
+
+/// Bytes of streams that a turn hands on: 1,365 frames of version 5. Each of them becomes a write to a bus, and meanwhile what
+/// the bus has for us fills its queue: that must get its turn as well.
+const TURN_STREAM_BYTES: usize = 32 * 1024;
+
 /// The caller's own number for a descriptor, given back with everything that concerns it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Token(pub usize);

@@ -12,14 +12,17 @@ use self::poller::{Event, Interest, Poller, Ready, Wait};
 use super::slots::{Key, Slots};
 use super::socket::{receive, send_some, shutdown_write};
 use super::{
-    BusId, Consumed, Engine, Handler, Packing, STREAM_RECEIVE_BYTES, Sending, StreamId, Token, Written,
-    bus_write, closed,
+    BusId, Consumed, Engine, Handler, Packing, STREAM_RECEIVE_BYTES, Sending, StreamId, TURN_PACKET_BYTES,
+    TURN_STREAM_BYTES, Token, Written, bus_write, closed,
 };
 use crate::buffer::SendBuffer;
-use crate::bus::Receiver;
+use crate::bus::{RECEIVE_BATCH, Receiver};
 use crate::frame::Frame;
 
 const NO_WAIT: Wait = Wait::AtMost(Duration::ZERO);
+
+/// Batches of packets that a turn takes from a bus: a thousand of them, about as many frames as it hands on of a stream.
+const TURN_BATCHES: usize = 16;
 
 /// An engine on one epoll instance.
 pub struct EpollEngine {
@@ -160,23 +163,41 @@ impl EpollEngine {
         }
     }
 
+    /// Takes what has come, in a few batches at the most: what is left is found in the next turn.
     fn receive_packets(&mut self, key: Key, handler: &mut impl Handler) {
-        let Some(Entry::Bus(bus)) = self.entries.find_mut(key) else { return };
+        let mut packet_bytes = 0;
+        for _ in 0..TURN_BATCHES {
+            let (count, bytes) = self.receive_batch(key, handler);
+            packet_bytes += bytes;
+            // Another batch as long must fit, too.
+            if count < RECEIVE_BATCH || packet_bytes + bytes > TURN_PACKET_BYTES {
+                return;
+            }
+        }
+    }
+
+    /// Takes one batch; how many packets were in it, and bytes in those.
+    fn receive_batch(&mut self, key: Key, handler: &mut impl Handler) -> (usize, usize) {
+        let Some(Entry::Bus(bus)) = self.entries.find_mut(key) else { return (0, 0) };
         let token = bus.token;
         let result = match self.packets.receive(bus.descriptor.as_fd()) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => Ok(()),
-            Err(error) => Err(error),
+            result => result,
         };
-        self.packets.iter().for_each(|received| handler.bus_packet(token, received.packet, received.info));
+        let mut bytes = 0;
+        for received in self.packets.iter() {
+            bytes += received.packet.len();
+            handler.bus_packet(token, received.packet, received.info);
+        }
         match result {
-            Ok(()) => {}
+            Ok(count) => return (count, bytes),
             Err(error) if is_passing(&error) => {}
             Err(error) => {
                 let unwatched = self.set_interest(key, |interest| interest.readable = false);
                 handler.bus_stopped(token, unwatched.err().unwrap_or(error));
             }
         }
+        (0, bytes)
     }
 
     fn serve_stream(&mut self, ready: Ready, handler: &mut impl Handler) {
@@ -192,7 +213,8 @@ impl EpollEngine {
 
     fn receive_bytes(&mut self, key: Key, handler: &mut impl Handler) {
         let Some(Entry::Stream(stream)) = self.entries.find_mut(key) else { return };
-        match receive(stream.descriptor.as_fd(), &mut stream.received[stream.filled..]) {
+        let end = stream.received.len().min(stream.filled + TURN_STREAM_BYTES);
+        match receive(stream.descriptor.as_fd(), &mut stream.received[stream.filled..end]) {
             Ok(0) => self.end_stream(key, None, handler),
             Ok(count) => {
                 stream.filled += count;

@@ -29,8 +29,8 @@ use self::ring::{Completion, Ring, Wait};
 use super::slots::{Key, Slots};
 use super::socket::shutdown_write;
 use super::{
-    BusId, Consumed, Engine, Handler, Packing, STREAM_RECEIVE_BYTES, Sending, StreamId, Token, Written,
-    bus_write, closed,
+    BusId, Consumed, Engine, Handler, Packing, STREAM_RECEIVE_BYTES, Sending, StreamId, TURN_PACKET_BYTES,
+    TURN_STREAM_BYTES, Token, Written, bus_write, closed,
 };
 use crate::buffer::SendBuffer;
 use crate::bus::PACKET_BYTES;
@@ -41,10 +41,6 @@ use crate::frame::Frame;
 /// once; a kernel that does not let go within this time is given the memory for good.
 const DRAIN_WAIT: Duration = Duration::from_millis(100);
 const DRAIN_ROUNDS: usize = 50;
-
-/// Bytes of packets after which a turn hands on no more: what came is sent before more comes. It is a fraction of what a
-/// link's send buffer holds, 4,096 classic frames; the buffers of the ring could bring thirty times as many at once.
-const TURN_PACKET_BYTES: usize = 64 * 1024;
 
 /// System calls that the end of a stream may take to learn how much of a send was taken. A cancelled send completes
 /// within the second, when the kernel has queued the cancellation's work and then does it.
@@ -80,6 +76,8 @@ pub struct UringEngine {
     completions: Vec<Completion>,
     /// Bytes of packets that this turn has handed on.
     packet_bytes: usize,
+    /// The same of streams.
+    stream_bytes: usize,
     /// Streams whose rest is to be shown in the next turn.
     resumed: Vec<Key>,
     /// Receives that have ended for want of buffers, or for reasons of the kernel's own.
@@ -247,14 +245,19 @@ impl UringEngine {
         let wait = if happened || !self.completions.is_empty() { Wait::NONE } else { wait };
         self.ring.enter(wait, &mut self.completions)?;
         let is_interrupted = self.completions.is_empty();
-        self.packet_bytes = 0;
-        // Packets beyond the limit wait in their order. Nothing else does: a send that is done must give its buffer
+        (self.packet_bytes, self.stream_bytes) = (0, 0);
+        // What was received beyond the limits waits in its order. Nothing else does: a send that is done must give its buffer
         // back before more packets come. Those that wait hold their buffers, so that they are never more than the
         // ring has.
         let mut waiting = 0;
         for index in 0..self.completions.len() {
             let completion = self.completions[index];
-            if self.packet_bytes >= TURN_PACKET_BYTES && is_packet(completion) {
+            let is_too_much = match Operation::from_word(completion.word) {
+                Some(Operation::ReceivePackets(_)) => self.packet_bytes >= TURN_PACKET_BYTES,
+                Some(Operation::ReceiveBytes(_)) => self.stream_bytes >= TURN_STREAM_BYTES,
+                _ => false,
+            };
+            if is_too_much {
                 self.completions[waiting] = completion;
                 waiting += 1;
             } else {
@@ -331,6 +334,7 @@ impl UringEngine {
         let buffer = cqueue::buffer_select(completion.flags);
         if let Some(stream) = self.streams.find_mut(key) {
             stream.receiving = more;
+            self.stream_bytes += completion.outcome().unwrap_or(0);
             match (completion.outcome(), buffer) {
                 _ if stream.closing => {}
                 (Ok(length), Some(buffer)) if length > 0 => self.show_new(key, buffer, length, handler),
@@ -464,11 +468,6 @@ impl UringEngine {
     }
 }
 
-/// Whether a completion belongs to the reception of packets.
-fn is_packet(completion: Completion) -> bool {
-    matches!(Operation::from_word(completion.word), Some(Operation::ReceivePackets(_)))
-}
-
 /// Whether a receive that ended so is to go on: it was cancelled for a pause, or ran out of buffers.
 fn is_to_be_armed_again(error: &io::Error) -> bool {
     is_passing(error) || matches!(error.raw_os_error(), Some(libc::ECANCELED | libc::ENOBUFS))
@@ -495,6 +494,7 @@ impl Engine for UringEngine {
             streams: Slots::new(),
             completions: Vec::with_capacity(Ring::completion_limit()),
             packet_bytes: 0,
+            stream_bytes: 0,
             resumed: Vec::new(),
             starved: Vec::new(),
             doorbell: Doorbell::new()?,
