@@ -1,5 +1,6 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, symlink};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::task::LocalSet;
@@ -28,6 +29,12 @@ impl Drop for Folder {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.0).unwrap();
     }
+}
+
+/// Held by a test that writes to /dev/full: as any file, it has one writer at a time.
+fn full_disk() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Runs the same test with each backend that this machine allows.
@@ -110,6 +117,7 @@ fn a_full_disk_is_counted_and_ends_nothing() {
         println!("SKIPPED: this machine has no /dev/full");
         return;
     }
+    let _alone = full_disk();
     let folder = Folder::new("full");
     let path = folder.file("full.log");
     symlink("/dev/full", &path).unwrap();
@@ -215,6 +223,7 @@ fn a_histogram_log_on_a_full_disk_is_counted_and_ends_nothing() {
         println!("SKIPPED: this machine has no /dev/full");
         return;
     }
+    let _alone = full_disk();
     with_each_backend(async |backend| {
         let summary = log_to(Path::new("/dev/full"), backend).await;
         assert_eq!(summary, Summary { recorded: 0, unrecorded: 7 });
