@@ -76,6 +76,15 @@ impl UringFile {
     }
 }
 
+/// The ring closes its descriptor when it comes to it. Until then nobody else could write to the file.
+impl Drop for UringFile {
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::debug!("a file that was written to stays locked for a moment: {error}");
+        }
+    }
+}
+
 impl Sink for UringFile {
     async fn write(&self, half: Vec<u8>, from: usize) -> (io::Result<usize>, Vec<u8>) {
         // The offset is the kernel's to choose: the file appends.
