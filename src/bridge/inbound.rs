@@ -13,6 +13,10 @@ use crate::session::{Disposal, ReceivedFrame};
 /// help there): twice the time of a frame on a 500 kbit/s bus.
 const RETRY: Duration = Duration::from_micros(500);
 
+/// Frames that are written after one look at the clock. A process that is stopped in between writes no more than these
+/// when it goes on, however old they are by then; a look for each would cost more than the write.
+const FRAMES_PER_LOOK: usize = 256;
+
 /// What the receiving half of a link counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct InboundCounters {
@@ -95,7 +99,8 @@ impl Inbound {
         [self.queue.deadline(), retry_at].into_iter().flatten().min()
     }
 
-    /// Writes what waits, in order, as far as the bus takes it; `accepted` sees what it took.
+    /// Writes what waits, in order, as far as the bus takes it; `accepted` sees what it took. Ages are told by `clock`,
+    /// which is read again and again: the moment at which a turn began says nothing of frames that are written long after.
     ///
     /// # Errors
     /// The engine cannot watch the socket.
@@ -103,12 +108,13 @@ impl Inbound {
         &mut self,
         engine: &mut E,
         bus: Option<BusId>,
-        now: Moment,
+        clock: impl Fn() -> Moment,
         mut accepted: impl FnMut(&[Frame], &[Arrival]),
     ) -> io::Result<()> {
         if self.queue.is_empty() && self.waiting == Waiting::Nothing {
             return Ok(());
         }
+        let mut now = clock();
         self.counters.stale += self.queue.discard_stale(now) as u64;
         if matches!(self.waiting, Waiting::Until(retry_at) if retry_at <= now)
             || self.lost_what_it_waited_for()
@@ -116,7 +122,7 @@ impl Inbound {
             self.waiting = Waiting::Nothing;
         }
         while let (Some(bus), Waiting::Nothing, false) = (bus, self.waiting, self.queue.is_empty()) {
-            let (frames, arrivals) = self.queue.front(now);
+            let (frames, arrivals) = self.queue.front(now, FRAMES_PER_LOOK);
             let written = engine.write_bus(bus, frames);
             accepted(&frames[..written.accepted], &arrivals[..written.accepted]);
             self.counters.accepted += written.accepted as u64;
@@ -124,6 +130,7 @@ impl Inbound {
             if let Some(error) = written.stopped_by {
                 self.stopped(engine, bus, now, &error)?;
             }
+            now = clock();
             self.counters.stale += self.queue.discard_stale(now) as u64;
         }
         self.make_room();

@@ -67,10 +67,10 @@ impl TransmitQueue {
         self.frames.len()
     }
 
-    /// The oldest frames, as many as lie in one piece and are fresh, with their arrivals.
-    pub fn front(&self, now: Moment) -> (&[Frame], &[Arrival]) {
+    /// The oldest frames, as many as lie in one piece and are fresh, `limit` at most, with their arrivals.
+    pub fn front(&self, now: Moment, limit: usize) -> (&[Frame], &[Arrival]) {
         let (frames, arrivals) = (self.frames.as_slices().0, self.arrivals.as_slices().0);
-        let piece = frames.len().min(arrivals.len());
+        let piece = frames.len().min(arrivals.len()).min(limit);
         let fresh = arrivals[..piece].iter().take_while(|arrival| !self.is_stale(**arrival, now)).count();
         (&frames[..fresh], &arrivals[..fresh])
     }
@@ -140,9 +140,10 @@ mod tests {
             assert!(!queue.has_room());
             let mut taken = Vec::new();
             while !queue.is_empty() {
-                let (frames, arrivals) = queue.front(NEVER_TOO_LATE);
+                let (frames, arrivals) = queue.front(NEVER_TOO_LATE, 1_500);
                 assert_eq!(frames.len(), arrivals.len());
-                let piece = frames.len().min(1_500);
+                assert!(frames.len() <= 1_500);
+                let piece = frames.len();
                 taken.extend(identifiers(&frames[..piece]));
                 queue.remove(piece);
             }
@@ -159,7 +160,7 @@ mod tests {
         assert_eq!(queue.deadline(), Some(milliseconds(260)));
         assert_eq!(queue.discard_stale(milliseconds(259)), 0);
         assert_eq!(queue.discard_stale(milliseconds(260)), 1);
-        assert_eq!(identifiers(queue.front(milliseconds(260)).0), [2]);
+        assert_eq!(identifiers(queue.front(milliseconds(260), CAPACITY).0), [2]);
         assert_eq!(queue.clear(), 1);
         assert_eq!(queue.deadline(), None);
     }
@@ -173,10 +174,10 @@ mod tests {
         assert!(queue.push(frame(3), old(751)));
         assert!(queue.push(frame(4), old(999)));
         // The one in the middle grows old first: it is not written with the one before it.
-        assert_eq!(identifiers(queue.front(milliseconds(1_001)).0), [2]);
+        assert_eq!(identifiers(queue.front(milliseconds(1_001), CAPACITY).0), [2]);
         queue.remove(1);
         assert_eq!(queue.discard_stale(milliseconds(1_001)), 1);
-        assert_eq!(identifiers(queue.front(milliseconds(1_001)).0), [4]);
+        assert_eq!(identifiers(queue.front(milliseconds(1_001), CAPACITY).0), [4]);
     }
 
     #[test]
@@ -185,6 +186,6 @@ mod tests {
         assert!(queue.push(frame(1), at(NEVER_TOO_LATE)));
         assert_eq!(queue.deadline(), None);
         assert_eq!(queue.discard_stale(Moment::from_nanos(u64::MAX)), 0);
-        assert_eq!(queue.front(Moment::from_nanos(u64::MAX)).0.len(), 1);
+        assert_eq!(queue.front(Moment::from_nanos(u64::MAX), CAPACITY).0.len(), 1);
     }
 }

@@ -105,12 +105,17 @@ impl Links {
         for (number, LinkBus { id, inbound, .. }) in link.buses.iter_mut().enumerate() {
             let socket = &self.buses[number];
             let (clock, histograms) = (self.clock, &mut self.histograms);
-            inbound.flush(engine, *id, now.monotonic, |frames, arrivals| {
-                record_accepted(histograms, arrivals, clock.now());
-                if let Some(recorder) = recorder {
-                    record_written(&mut recorder.borrow_mut(), socket, frames, records);
-                }
-            })?;
+            inbound.flush(
+                engine,
+                *id,
+                || clock.now(),
+                |frames, arrivals| {
+                    record_accepted(histograms, arrivals, clock.now());
+                    if let Some(recorder) = recorder {
+                        record_written(&mut recorder.borrow_mut(), socket, frames, records);
+                    }
+                },
+            )?;
         }
         if link.session.has_something_to_say() {
             for (number, bus) in link.buses.iter().enumerate() {
