@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::moment::Moment;
+use crate::moment::{Moment, WallTime};
 
 /// Heartbeat intervals of silence after which a peer counts as dead.
 const DEAD_AFTER: u32 = 3;
@@ -10,6 +10,30 @@ const DEAD_AFTER: u32 = 3;
 /// The first PINGs of a connection come faster, so that the clocks are compared within half a second.
 const EARLY_PINGS: u32 = 8;
 const EARLY_INTERVAL: Duration = Duration::from_millis(50);
+
+/// PINGs whose answers are looked for: on a long way the first ones follow each other faster than answers come.
+const ASKED: usize = 16;
+
+/// When the last PINGs were sent, by the wall clock. An answer to what was not asked, or was answered, says nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    sent_at: [Option<WallTime>; ASKED],
+    next: usize,
+}
+
+impl Asked {
+    /// A PING is sent.
+    pub fn note(&mut self, sent_at: WallTime) {
+        self.sent_at[self.next] = Some(sent_at);
+        self.next = (self.next + 1) % ASKED;
+    }
+
+    /// Whether an answer is one to a PING that was sent at that time; it is, once.
+    pub fn take(&mut self, sent_at: WallTime) -> bool {
+        let found = self.sent_at.iter_mut().find(|asked| **asked == Some(sent_at));
+        found.and_then(Option::take).is_some()
+    }
+}
 
 /// A side without heartbeats never asks, and takes nobody for dead.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +155,16 @@ mod tests {
             })
             .collect();
         assert_eq!(times, [0, 50, 100, 150, 200, 250, 300, 350, 1_350, 2_350].map(at));
+    }
+
+    #[test]
+    fn answers_count_once_however_many_pings_are_under_way() {
+        let mut asked = Asked::default();
+        (1..=20).for_each(|at| asked.note(WallTime::from_nanos(at)));
+        let mut take = |at| asked.take(WallTime::from_nanos(at));
+        assert!(!take(4), "sixteen are looked for");
+        assert!(take(5) && take(20) && take(12));
+        assert!(!take(12) && !take(21) && !take(0));
     }
 
     #[test]

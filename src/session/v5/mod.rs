@@ -14,7 +14,7 @@ use std::time::Duration;
 pub use books::Books;
 
 use self::books::News;
-use self::heartbeat::Heartbeat;
+use self::heartbeat::{Asked, Heartbeat};
 use self::matching::Matching;
 use self::speech::Due;
 use super::clock_offset::{ClockOffset, Estimate};
@@ -75,8 +75,8 @@ pub(super) struct Conversation {
     receipt_seen: [bool; MAX_BUSES],
     clock: ClockOffset,
     heartbeat: Heartbeat,
-    /// When the PING was sent that is not answered yet.
-    asked_at: Option<WallTime>,
+    /// When the last PINGs were sent, as far as they are not answered.
+    asked: Asked,
     due: Due,
     states: [BusState; MAX_BUSES],
     peer_states: [Option<BusState>; MAX_BUSES],
@@ -110,7 +110,7 @@ impl Conversation {
             receipt_seen: [false; MAX_BUSES],
             clock: ClockOffset::new(),
             heartbeat,
-            asked_at: None,
+            asked: Asked::default(),
             due: Due { hello: role == Role::Client, ..Due::default() },
             states: [BusState::default(); MAX_BUSES],
             peer_states: [None; MAX_BUSES],
@@ -425,7 +425,7 @@ impl Conversation {
     fn take_pong(&mut self, pong: Pong, now: Now) {
         let Pong { ping_sent_at, ping_received_at, sent_at } = pong;
         // An answer to what was not asked says nothing.
-        if self.asked_at.take_if(|asked| *asked == ping_sent_at).is_none() {
+        if !self.asked.take(ping_sent_at) {
             return;
         }
         let round_trip = self.clock.sample(now.monotonic, ping_sent_at, ping_received_at, sent_at, now.wall);

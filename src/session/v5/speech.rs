@@ -111,7 +111,7 @@ impl Conversation {
             }
         }
         if is_heartbeat {
-            self.asked_at = Some(now.wall);
+            self.asked.note(now.wall);
             must_fit(write_ping(out, now.wall));
         }
         if let (true, Some(reason)) = (is_last, self.goodbye) {
