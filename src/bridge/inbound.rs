@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::transmit_queue::{Arrival, TransmitQueue};
+use super::transmit_queue::{Arrival, Piece, TransmitQueue};
 use crate::engine::{BusId, Engine};
 use crate::frame::Frame;
 use crate::moment::Moment;
@@ -13,15 +13,16 @@ use crate::session::{Disposal, ReceivedFrame};
 /// help there): twice the time of a frame on a 500 kbit/s bus.
 const RETRY: Duration = Duration::from_micros(500);
 
-/// Frames that are written after one look at the clock. A process that is stopped in between writes no more than these
-/// when it goes on, however old they are by then; a look for each would cost more than the write.
-const FRAMES_PER_LOOK: usize = 256;
+/// Frames that are handed to the engine at once: so many are counted as accepted at the same moment.
+const FRAMES_PER_WRITE: usize = 256;
 
 /// What the receiving half of a link counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct InboundCounters {
     /// Frames that the bus accepted.
     pub accepted: u64,
+    /// Of those, frames that were too old by then.
+    pub overdue: u64,
     /// Frames that waited too long, or were pushed out by newer ones.
     pub stale: u64,
     /// Frames that the bus refused.
@@ -99,8 +100,10 @@ impl Inbound {
         [self.queue.deadline(), retry_at].into_iter().flatten().min()
     }
 
-    /// Writes what waits, in order, as far as the bus takes it; `accepted` sees what it took. Ages are told by `clock`,
-    /// which is read again and again: the moment at which a turn began says nothing of frames that are written long after.
+    /// Writes what waits, in order, as far as the bus takes it; `accepted` sees what it took, and when. `now` is when the
+    /// turn began, which says nothing of frames that are written long after: the process may have stood still. Whether
+    /// they are fresh is told by `clock`, right before each system call. What grows too old even so, within the call or
+    /// because the process was stopped just then, is counted as overdue.
     ///
     /// # Errors
     /// The engine cannot watch the socket.
@@ -108,13 +111,13 @@ impl Inbound {
         &mut self,
         engine: &mut E,
         bus: Option<BusId>,
+        mut now: Moment,
         clock: impl Fn() -> Moment,
-        mut accepted: impl FnMut(&[Frame], &[Arrival]),
+        mut accepted: impl FnMut(&[Frame], &[Arrival], Moment),
     ) -> io::Result<()> {
         if self.queue.is_empty() && self.waiting == Waiting::Nothing {
             return Ok(());
         }
-        let mut now = clock();
         self.counters.stale += self.queue.discard_stale(now) as u64;
         if matches!(self.waiting, Waiting::Until(retry_at) if retry_at <= now)
             || self.lost_what_it_waited_for()
@@ -122,15 +125,20 @@ impl Inbound {
             self.waiting = Waiting::Nothing;
         }
         while let (Some(bus), Waiting::Nothing, false) = (bus, self.waiting, self.queue.is_empty()) {
-            let (frames, arrivals) = self.queue.front(now, FRAMES_PER_LOOK);
-            let written = engine.write_bus(bus, frames);
-            accepted(&frames[..written.accepted], &arrivals[..written.accepted]);
+            let Piece { frames, arrivals, fresh_until } = self.queue.front(now, FRAMES_PER_WRITE);
+            let is_fresh = |now| fresh_until.is_none_or(|until| now < until);
+            let written = engine.write_bus(bus, frames, || is_fresh(clock()));
+            now = clock();
+            let (frames, arrivals) = (&frames[..written.accepted], &arrivals[..written.accepted]);
+            accepted(frames, arrivals, now);
             self.counters.accepted += written.accepted as u64;
+            if !is_fresh(now) {
+                self.counters.overdue += self.queue.count_stale(arrivals, now) as u64;
+            }
             self.queue.remove(written.accepted);
             if let Some(error) = written.stopped_by {
                 self.stopped(engine, bus, now, &error)?;
             }
-            now = clock();
             self.counters.stale += self.queue.discard_stale(now) as u64;
         }
         self.make_room();
@@ -181,5 +189,67 @@ impl Inbound {
             self.queue.remove(older_half);
             self.counters.stale += older_half as u64;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+    use crate::engine::epoll::EpollEngine;
+    use crate::engine::{Packing, Token};
+    use crate::frame::Identifier;
+
+    const MAX_AGE: Duration = Duration::from_millis(250);
+
+    fn inbound_with(count: u32, now: Moment) -> Inbound {
+        let mut inbound = Inbound::new(Some(MAX_AGE));
+        inbound.retry();
+        for number in 0..count {
+            let frame = Frame::data(Identifier::extended(number).unwrap(), &[]).unwrap();
+            inbound.push(ReceivedFrame { frame, age: Duration::ZERO, one_way: None }, now);
+        }
+        inbound
+    }
+
+    /// What is left behind by a process that is stopped, for longer than frames may live, after so many looks at the clock.
+    fn stopped_after(looks: u32) -> InboundCounters {
+        let (ours, _theirs) = UnixDatagram::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut engine = EpollEngine::new().unwrap();
+        let bus = engine.open_bus(Token(0), OwnedFd::from(ours), Packing::Batches).unwrap();
+        let start = Moment::from_nanos(1_000_000_000);
+        let mut inbound = inbound_with(1_500, start);
+        let looked = Cell::new(0);
+        let clock = || {
+            looked.set(looked.get() + 1);
+            if looked.get() <= looks { start } else { start.after(Duration::from_secs(3)) }
+        };
+        inbound.flush(&mut engine, Some(bus), start, clock, |_, _, _| {}).unwrap();
+        assert!(inbound.queue.is_empty());
+        inbound.counters()
+    }
+
+    #[test]
+    fn what_grew_old_while_the_process_was_stopped_is_not_written() {
+        // Before the first call; between two pieces of 256, where the clock is read before and after each.
+        let counters = [0, 2, 4].map(stopped_after);
+        let expected = [0, 256, 512].map(|accepted| InboundCounters {
+            accepted,
+            overdue: 0,
+            stale: 1_500 - accepted,
+            refused: 0,
+            waits: 0,
+        });
+        assert_eq!(counters, expected);
+    }
+
+    #[test]
+    fn what_was_being_written_when_the_process_was_stopped_is_overdue() {
+        let InboundCounters { accepted, overdue, stale, .. } = stopped_after(3);
+        assert_eq!((accepted, overdue, stale), (512, 256, 988));
     }
 }

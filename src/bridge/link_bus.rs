@@ -89,6 +89,7 @@ impl LinkBus {
     pub fn count(&self, into: &mut Counters) {
         let (counts, inbound) = (&self.counts, self.inbound.counters());
         into.received += inbound.accepted;
+        into.overdue += inbound.overdue;
         into.kernel_drops += counts.kernel_drops;
         into.filtered += counts.filtered;
         into.not_representable += counts.malformed;

@@ -23,6 +23,16 @@ pub struct Arrival {
     pub origin: Moment,
 }
 
+/// Frames from the front of the queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    pub frames: &'a [Frame],
+    /// One for each.
+    pub arrivals: &'a [Arrival],
+    /// When the first of them becomes too old, if any does.
+    pub fresh_until: Option<Moment>,
+}
+
 /// A ring of frames, each with its arrival. Allocated once; its pages are touched as far as it fills.
 #[derive(Debug)]
 pub struct TransmitQueue {
@@ -67,12 +77,20 @@ impl TransmitQueue {
         self.frames.len()
     }
 
-    /// The oldest frames, as many as lie in one piece and are fresh, `limit` at most, with their arrivals.
-    pub fn front(&self, now: Moment, limit: usize) -> (&[Frame], &[Arrival]) {
+    /// The oldest frames, as many as lie in one piece and are fresh, `limit` at most.
+    pub fn front(&self, now: Moment, limit: usize) -> Piece<'_> {
         let (frames, arrivals) = (self.frames.as_slices().0, self.arrivals.as_slices().0);
         let piece = frames.len().min(arrivals.len()).min(limit);
         let fresh = arrivals[..piece].iter().take_while(|arrival| !self.is_stale(**arrival, now)).count();
-        (&frames[..fresh], &arrivals[..fresh])
+        let (frames, arrivals) = (&frames[..fresh], &arrivals[..fresh]);
+        let oldest = arrivals.iter().map(|arrival| arrival.origin).min();
+        let fresh_until = self.max_age.zip(oldest).map(|(max_age, oldest)| oldest.after(max_age));
+        Piece { frames, arrivals, fresh_until }
+    }
+
+    /// How many of these are too old.
+    pub fn count_stale(&self, arrivals: &[Arrival], now: Moment) -> usize {
+        arrivals.iter().filter(|arrival| self.is_stale(**arrival, now)).count()
     }
 
     /// Takes `count` frames away from the front.
@@ -140,7 +158,7 @@ mod tests {
             assert!(!queue.has_room());
             let mut taken = Vec::new();
             while !queue.is_empty() {
-                let (frames, arrivals) = queue.front(NEVER_TOO_LATE, 1_500);
+                let Piece { frames, arrivals, .. } = queue.front(NEVER_TOO_LATE, 1_500);
                 assert_eq!(frames.len(), arrivals.len());
                 assert!(frames.len() <= 1_500);
                 let piece = frames.len();
@@ -160,7 +178,7 @@ mod tests {
         assert_eq!(queue.deadline(), Some(milliseconds(260)));
         assert_eq!(queue.discard_stale(milliseconds(259)), 0);
         assert_eq!(queue.discard_stale(milliseconds(260)), 1);
-        assert_eq!(identifiers(queue.front(milliseconds(260), CAPACITY).0), [2]);
+        assert_eq!(identifiers(queue.front(milliseconds(260), CAPACITY).frames), [2]);
         assert_eq!(queue.clear(), 1);
         assert_eq!(queue.deadline(), None);
     }
@@ -173,11 +191,13 @@ mod tests {
         assert!(queue.push(frame(2), old(990)));
         assert!(queue.push(frame(3), old(751)));
         assert!(queue.push(frame(4), old(999)));
-        // The one in the middle grows old first: it is not written with the one before it.
-        assert_eq!(identifiers(queue.front(milliseconds(1_001), CAPACITY).0), [2]);
+        // The one in the middle grows old first: it is not written with the one before it, or both before that.
+        assert_eq!(queue.front(milliseconds(1_000), 2).fresh_until, Some(milliseconds(1_001)));
+        assert_eq!(queue.front(milliseconds(1_000), 1).fresh_until, Some(milliseconds(1_240)));
+        assert_eq!(identifiers(queue.front(milliseconds(1_001), CAPACITY).frames), [2]);
         queue.remove(1);
         assert_eq!(queue.discard_stale(milliseconds(1_001)), 1);
-        assert_eq!(identifiers(queue.front(milliseconds(1_001), CAPACITY).0), [4]);
+        assert_eq!(identifiers(queue.front(milliseconds(1_001), CAPACITY).frames), [4]);
     }
 
     #[test]
@@ -185,7 +205,8 @@ mod tests {
         let mut queue = TransmitQueue::new(None);
         assert!(queue.push(frame(1), at(NEVER_TOO_LATE)));
         assert_eq!(queue.deadline(), None);
+        assert_eq!(queue.front(NEVER_TOO_LATE, CAPACITY).fresh_until, None);
         assert_eq!(queue.discard_stale(Moment::from_nanos(u64::MAX)), 0);
-        assert_eq!(queue.front(Moment::from_nanos(u64::MAX), CAPACITY).0.len(), 1);
+        assert_eq!(queue.front(Moment::from_nanos(u64::MAX), CAPACITY).frames.len(), 1);
     }
 }

@@ -19,18 +19,32 @@ const FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
 const _: () = assert!(BATCHES_PER_CALL <= PACKETS_PER_CALL);
 
-/// Writes frames in order until all are taken or the kernel takes no more.
-pub fn write(bus: BorrowedFd<'_>, packing: Packing, frames: &[Frame]) -> Written {
+/// What came of a system call.
+enum Outcome {
+    /// So many frames were taken, one or more.
+    Taken(usize),
+    /// It was not made.
+    HeldBack,
+}
+
+/// Writes frames in order until all are taken, the kernel takes no more, or `may_go` holds them back.
+pub fn write(
+    bus: BorrowedFd<'_>,
+    packing: Packing,
+    frames: &[Frame],
+    mut may_go: impl FnMut() -> bool,
+) -> Written {
     let mut accepted = 0;
     while accepted < frames.len() {
         let rest = &frames[accepted..];
         let result = match packing {
-            Packing::Batches if rest.len() > 1 => write_batches(bus, rest),
-            _ if rest.len() == 1 => write_one(bus, rest[0].image().as_bytes()).map(|()| 1),
-            _ => write_packets(bus, rest.iter().map(|frame| frame.image().as_bytes())),
+            Packing::Batches if rest.len() > 1 => write_batches(bus, rest, &mut may_go),
+            _ if rest.len() == 1 => write_one(bus, rest[0].image().as_bytes(), &mut may_go),
+            _ => write_packets(bus, rest.iter().map(|frame| frame.image().as_bytes()), &mut may_go),
         };
         match result {
-            Ok(count) => accepted += count,
+            Ok(Outcome::Taken(count)) => accepted += count,
+            Ok(Outcome::HeldBack) => break,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Written { accepted, stopped_by: Some(error) },
         }
@@ -38,8 +52,8 @@ pub fn write(bus: BorrowedFd<'_>, packing: Packing, frames: &[Frame]) -> Written
     Written { accepted, stopped_by: None }
 }
 
-/// One call for as many frames as its batches hold: how many were taken; an error only if not even the first was.
-fn write_batches(bus: BorrowedFd<'_>, frames: &[Frame]) -> io::Result<usize> {
+/// One call for as many frames as its batches hold; an error only if not even the first was taken.
+fn write_batches(bus: BorrowedFd<'_>, frames: &[Frame], may_go: impl FnMut() -> bool) -> io::Result<Outcome> {
     let mut room = [const { MaybeUninit::<Batch>::uninit() }; BATCHES_PER_CALL];
     let mut packed: [&[u8]; BATCHES_PER_CALL] = [&[]; BATCHES_PER_CALL];
     let mut counts = [0; BATCHES_PER_CALL];
@@ -56,19 +70,28 @@ fn write_batches(bus: BorrowedFd<'_>, frames: &[Frame]) -> io::Result<usize> {
         filled += 1;
     }
     // A packet is taken whole or not at all, so this is exact.
-    let taken = write_packets(bus, packed[..filled].iter().copied())?;
-    Ok(counts[..taken].iter().sum())
+    Ok(match write_packets(bus, packed[..filled].iter().copied(), may_go)? {
+        Outcome::Taken(packets) => Outcome::Taken(counts[..packets].iter().sum()),
+        Outcome::HeldBack => Outcome::HeldBack,
+    })
 }
 
 /// One packet, without the headers that many need and the kernel must copy.
-fn write_one(bus: BorrowedFd<'_>, packet: &[u8]) -> io::Result<()> {
+fn write_one(bus: BorrowedFd<'_>, packet: &[u8], mut may_go: impl FnMut() -> bool) -> io::Result<Outcome> {
+    if !may_go() {
+        return Ok(Outcome::HeldBack);
+    }
     // SAFETY: the packet is readable memory of the given length for the whole call.
     let sent = unsafe { libc::send(bus.as_raw_fd(), packet.as_ptr().cast(), packet.len(), FLAGS) };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(Outcome::Taken(1)) }
 }
 
-/// One call for at most [`PACKETS_PER_CALL`] packets: how many were taken; an error only if not even the first was.
-fn write_packets<'a>(bus: BorrowedFd<'_>, packets: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
+/// One call for at most [`PACKETS_PER_CALL`] packets; an error only if not even the first was taken.
+fn write_packets<'a>(
+    bus: BorrowedFd<'_>,
+    packets: impl Iterator<Item = &'a [u8]>,
+    mut may_go: impl FnMut() -> bool,
+) -> io::Result<Outcome> {
     let mut vectors = [MaybeUninit::<libc::iovec>::uninit(); PACKETS_PER_CALL];
     let mut messages = [MaybeUninit::<libc::mmsghdr>::uninit(); PACKETS_PER_CALL];
     let mut count = 0;
@@ -78,10 +101,13 @@ fn write_packets<'a>(bus: BorrowedFd<'_>, packets: impl Iterator<Item = &'a [u8]
         message.write(libc::mmsghdr { msg_hdr: header_of(vector), msg_len: 0 });
         count += 1;
     }
+    if !may_go() {
+        return Ok(Outcome::HeldBack);
+    }
     // SAFETY: the first `count` headers were written above; each points to one vector, and each vector to bytes that are
     // borrowed for the whole call. The kernel only reads the bytes, so the cast from const is sound.
     let sent = unsafe { libc::sendmmsg(bus.as_raw_fd(), messages.as_mut_ptr().cast(), count, FLAGS) };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    usize::try_from(sent).map(Outcome::Taken).map_err(|_| io::Error::last_os_error())
 }
 
 fn header_of(vector: &mut libc::iovec) -> libc::msghdr {

@@ -62,7 +62,7 @@ pub struct Consumed {
 pub struct Written {
     /// How many, from the front, the kernel took.
     pub accepted: usize,
-    /// Why it took no more, if it did not take all.
+    /// Why it took no more; none if it took all, or was not asked to.
     pub stopped_by: Option<io::Error>,
 }
 
@@ -141,8 +141,9 @@ pub trait Engine: Sized {
     /// The kernel cannot watch the descriptor, or is out of memory. The bus stays stopped.
     fn resume_bus(&mut self, bus: BusId) -> io::Result<()>;
 
-    /// Writes frames, in order, as many as the kernel takes at once; never waits.
-    fn write_bus(&mut self, bus: BusId, frames: &[Frame]) -> Written;
+    /// Writes frames, in order, as many as the kernel takes at once; never waits. `may_go` is asked right before each
+    /// system call, when all is prepared: where it says no, nothing more is written.
+    fn write_bus(&mut self, bus: BusId, frames: &[Frame], may_go: impl FnMut() -> bool) -> Written;
 
     /// Calls [`Handler::bus_writable`] once, when the socket has room (or is broken, which the next write tells).
     ///

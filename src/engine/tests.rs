@@ -124,7 +124,7 @@ fn packets_come_in_order_with_their_times<E: Engine>(mut engine: E) {
     let frames: Vec<Frame> = (0..5_000).map(numbered).collect();
     let mut written = 0;
     while written < frames.len() {
-        written += bus_write::write(theirs.as_fd(), Packing::Single, &frames[written..]).accepted;
+        written += bus_write::write(theirs.as_fd(), Packing::Single, &frames[written..], || true).accepted;
         engine.turn(Duration::ZERO, &mut events).unwrap();
     }
     events.until(&mut engine, |events| events.packets.len() >= 5_000);
@@ -139,7 +139,7 @@ fn long_packets_arrive_whole<E: Engine>(mut engine: E) {
     let (ours, theirs) = packet_pair();
     engine.open_bus(TOKEN, ours, Packing::Single).unwrap();
     let fd = Frame::fd(Identifier::extended(1).unwrap(), &[0x5A; 64], 1).unwrap();
-    assert_eq!(bus_write::write(theirs.as_fd(), Packing::Single, &[fd]).accepted, 1);
+    assert_eq!(bus_write::write(theirs.as_fd(), Packing::Single, &[fd], || true).accepted, 1);
     // SAFETY: a readable constant of the stated length.
     unsafe { libc::send(theirs.as_raw_fd(), [0xEEu8; 1_200].as_ptr().cast(), 1_200, 0) };
     let mut events = Events::default();
@@ -151,7 +151,7 @@ fn long_packets_arrive_whole<E: Engine>(mut engine: E) {
 fn the_end_of_a_bus_is_told_once<E: Engine>(mut engine: E) {
     let (ours, theirs) = packet_pair();
     let bus = engine.open_bus(TOKEN, ours, Packing::Single).unwrap();
-    assert_eq!(bus_write::write(theirs.as_fd(), Packing::Single, &[numbered(1)]).accepted, 1);
+    assert_eq!(bus_write::write(theirs.as_fd(), Packing::Single, &[numbered(1)], || true).accepted, 1);
     drop(theirs);
     let mut events = Events::default();
     events.until(&mut engine, |events| !events.stopped.is_empty());
@@ -168,7 +168,7 @@ fn a_full_bus_says_so_and_tells_when_it_has_room<E: Engine>(mut engine: E) {
     let (ours, theirs) = packet_pair();
     let bus = engine.open_bus(TOKEN, ours, Packing::Single).unwrap();
     let frames: Vec<Frame> = (0..20_000).map(numbered).collect();
-    let written = engine.write_bus(bus, &frames);
+    let written = engine.write_bus(bus, &frames, || true);
     assert!(written.accepted > 0 && written.accepted < frames.len());
     assert_eq!(written.stopped_by.unwrap().kind(), ErrorKind::WouldBlock);
     engine.watch_bus_writable(bus).unwrap();
@@ -182,7 +182,31 @@ fn a_full_bus_says_so_and_tells_when_it_has_room<E: Engine>(mut engine: E) {
         assert_eq!((count, &packet[8..12]), (16, &number.to_be_bytes()[..]));
     }
     events.until(&mut engine, |events| events.writable == 1);
-    assert_eq!(engine.write_bus(bus, &frames[..10]).accepted, 10);
+    assert_eq!(engine.write_bus(bus, &frames[..10], || true).accepted, 10);
+}
+
+fn frames_may_be_held_back_before_each_system_call<E: Engine>(mut engine: E) {
+    let (ours, theirs) = packet_pair();
+    let bus = engine.open_bus(TOKEN, ours, Packing::Single).unwrap();
+    let frames: Vec<Frame> = (0..200).map(numbered).collect();
+    let mut allowed = 2;
+    let mut asked = 0;
+    let mut may_go = || {
+        asked += 1;
+        allowed -= 1;
+        allowed >= 0
+    };
+    let written = engine.write_bus(bus, &frames, &mut may_go);
+    assert!(written.stopped_by.is_none());
+    assert_eq!(written.accepted, 128, "64 a call");
+    assert_eq!(engine.write_bus(bus, &frames[..1], &mut may_go).accepted, 0);
+    assert_eq!(asked, 4);
+    let mut packet = [0u8; 16];
+    for number in 0..128u32 {
+        // SAFETY: `packet` is writable memory of the stated length.
+        let count = unsafe { libc::recv(theirs.as_raw_fd(), packet.as_mut_ptr().cast(), 16, 0) };
+        assert_eq!((count, &packet[8..12]), (16, &number.to_be_bytes()[..]));
+    }
 }
 
 /// The numbers of the frames in the packets that wait, and how many packets these are.
@@ -206,7 +230,7 @@ fn a_bus_of_batches_takes_several_frames_a_packet<E: Engine>(mut engine: E) {
     // 2 full batches and 4 of classic frames, 1 and 1 of FD frames, and one alone.
     let frames: Vec<Frame> =
         (0..130).map(numbered).chain((130..145).map(fd)).chain([numbered(145)]).collect();
-    let written = engine.write_bus(bus, &frames);
+    let written = engine.write_bus(bus, &frames, || true);
     assert!(written.accepted == 146 && written.stopped_by.is_none(), "{written:?}");
     assert_eq!(take_numbers(&theirs), ((0..146).collect(), 3 + 2 + 1));
 }
@@ -221,9 +245,9 @@ fn a_full_bus_of_batches_says_how_many_frames_it_took<E: Engine>(mut engine: E) 
     while accepted < frames.len() {
         // The first packets are not full, so that the kernel stops somewhere else each time.
         let part = frames.len().min(accepted + 1 + refusals);
-        let start = engine.write_bus(bus, &frames[accepted..part]).accepted;
+        let start = engine.write_bus(bus, &frames[accepted..part], || true).accepted;
         accepted += start;
-        let written = engine.write_bus(bus, &frames[accepted..]);
+        let written = engine.write_bus(bus, &frames[accepted..], || true);
         accepted += written.accepted;
         if let Some(error) = written.stopped_by {
             assert_eq!(error.kind(), ErrorKind::WouldBlock);
@@ -244,7 +268,7 @@ fn a_turn_brings_a_share_of_a_flood_and_every_sent_buffer<E: Engine>(mut engine:
     let stream = engine.open_stream(TOKEN, stream_end).unwrap();
     // As many full batches as the socket takes: 93,000 bytes with the kernel's default.
     let frames: Vec<Frame> = (0..50_000).map(numbered).collect();
-    let accepted = bus_write::write(theirs.as_fd(), Packing::Batches, &frames).accepted;
+    let accepted = bus_write::write(theirs.as_fd(), Packing::Batches, &frames, || true).accepted;
     let packets = accepted.div_ceil(63);
     assert!(packets > 70, "the socket holds {packets} packets");
     let mut events = Events::default();
@@ -318,7 +342,7 @@ fn what_one_stream_suffers_ends_it_alone<E: Engine>(mut engine: E) {
     assert_eq!((&events.bytes[..], events.ended), (&b"0123456"[..], Some((3, true))));
     let (bus_end, their_bus) = packet_pair();
     engine.open_bus(TOKEN, bus_end, Packing::Single).unwrap();
-    assert_eq!(bus_write::write(their_bus.as_fd(), Packing::Single, &[numbered(1)]).accepted, 1);
+    assert_eq!(bus_write::write(their_bus.as_fd(), Packing::Single, &[numbered(1)], || true).accepted, 1);
     events.until(&mut engine, |events| events.packets.len() == 1);
     assert_eq!(engine.close_stream(stream), None);
 }
@@ -417,7 +441,7 @@ fn a_closed_descriptor_is_heard_of_no_more<E: Engine>(mut engine: E) {
     let stream = engine.open_stream(TOKEN, stream_end).unwrap();
     let mut events = Events::default();
     engine.turn(Duration::ZERO, &mut events).unwrap();
-    assert_eq!(bus_write::write(their_bus.as_fd(), Packing::Single, &[numbered(1)]).accepted, 1);
+    assert_eq!(bus_write::write(their_bus.as_fd(), Packing::Single, &[numbered(1)], || true).accepted, 1);
     their_stream.write_all(b"late").unwrap();
     engine.close_bus(bus);
     engine.close_stream(stream);
@@ -439,14 +463,17 @@ fn the_wake_descriptor_tells_of_the_next_event<E: Engine>(mut engine: E) {
             assert!(engine.arm_wake().unwrap(), "nothing to report");
         }
         assert!(!is_readable(&engine, 0));
-        assert_eq!(bus_write::write(theirs.as_fd(), Packing::Single, &[numbered(number)]).accepted, 1);
+        assert_eq!(
+            bus_write::write(theirs.as_fd(), Packing::Single, &[numbered(number)], || true).accepted,
+            1
+        );
         assert!(is_readable(&engine, 10_000));
         for _ in 0..=number {
             engine.disarm_wake().unwrap();
         }
         events.until(&mut engine, |events| events.packets.len() == number as usize + 1);
     }
-    assert_eq!(bus_write::write(theirs.as_fd(), Packing::Single, &[numbered(9)]).accepted, 1);
+    assert_eq!(bus_write::write(theirs.as_fd(), Packing::Single, &[numbered(9)], || true).accepted, 1);
     assert!(!engine.arm_wake().unwrap(), "something to report already");
 }
 
@@ -479,7 +506,7 @@ fn an_alarm_ends_a_wait_once<E: Engine>(mut engine: E) {
     assert!(start.elapsed() < PATIENCE / 2);
     assert!(!engine.turn_to_alarm(&mut events).unwrap(), "it has rung: no wait");
     engine.set_alarm(PATIENCE).unwrap();
-    assert_eq!(bus_write::write(theirs.as_fd(), Packing::Single, &[numbered(1)]).accepted, 1);
+    assert_eq!(bus_write::write(theirs.as_fd(), Packing::Single, &[numbered(1)], || true).accepted, 1);
     events.until(&mut engine, |events| events.packets.len() == 1);
     assert!(start.elapsed() < PATIENCE / 2, "what happens ends the wait before it");
 }
@@ -498,7 +525,7 @@ fn a_later_alarm_replaces_an_earlier_one<E: Engine>(mut engine: E) {
     assert!(start.elapsed() >= Duration::from_millis(80), "{:?}", start.elapsed());
     assert!(start.elapsed() < PATIENCE / 2);
     engine.set_alarm(PATIENCE).unwrap();
-    assert_eq!(bus_write::write(theirs.as_fd(), Packing::Single, &[numbered(1)]).accepted, 1);
+    assert_eq!(bus_write::write(theirs.as_fd(), Packing::Single, &[numbered(1)], || true).accepted, 1);
     assert!(engine.turn_to_alarm(&mut events).unwrap());
     assert_eq!(numbers(&events), [1]);
 }
@@ -512,7 +539,7 @@ fn what_closing_finds_is_reported_at_once<E: Engine>(mut engine: E) {
     let mut events = Events::default();
     engine.turn(Duration::ZERO, &mut events).unwrap();
     assert!(matches!(engine.send(busy, a_full_buffer()), Sending::InFlight));
-    assert_eq!(bus_write::write(their_bus.as_fd(), Packing::Single, &[numbered(1)]).accepted, 1);
+    assert_eq!(bus_write::write(their_bus.as_fd(), Packing::Single, &[numbered(1)], || true).accepted, 1);
     assert!(engine.close_stream(busy).is_some());
     assert!(!engine.arm_wake().unwrap());
     engine.disarm_wake().unwrap();
@@ -566,6 +593,7 @@ on_both_engines!(
     long_packets_arrive_whole,
     the_end_of_a_bus_is_told_once,
     a_full_bus_says_so_and_tells_when_it_has_room,
+    frames_may_be_held_back_before_each_system_call,
     a_bus_of_batches_takes_several_frames_a_packet,
     a_full_bus_of_batches_says_how_many_frames_it_took,
     a_turn_brings_a_share_of_a_flood_and_every_sent_buffer,

@@ -14,6 +14,9 @@ pub struct Counters {
     pub sent: u64,
     /// Peer to bus: frames that the bus accepted.
     pub received: u64,
+    /// Of those, frames that had become too old when the bus had accepted them: this process stood still between its last
+    /// look at the clock and the end of the system call.
+    pub overdue: u64,
     /// Frames of the bus that came while there was no connection.
     pub outage: u64,
     /// Frames handed to TCP that a broken connection did not deliver, as the next one showed.
@@ -64,10 +67,11 @@ pub struct Counters {
 
 impl Counters {
     /// Names and values, in the order in which they are printed.
-    pub fn named(&self) -> [(&'static str, u64); 25] {
+    pub fn named(&self) -> [(&'static str, u64); 26] {
         [
             ("sent", self.sent),
             ("received", self.received),
+            ("overdue", self.overdue),
             ("outage", self.outage),
             ("in_transit", self.in_transit),
             ("gaps", self.gaps),
@@ -98,6 +102,7 @@ impl Counters {
     pub fn add(&mut self, other: &Counters) {
         self.sent = self.sent.saturating_add(other.sent);
         self.received = self.received.saturating_add(other.received);
+        self.overdue = self.overdue.saturating_add(other.overdue);
         self.outage = self.outage.saturating_add(other.outage);
         self.in_transit = self.in_transit.saturating_add(other.in_transit);
         self.gaps = self.gaps.saturating_add(other.gaps);
@@ -149,44 +154,45 @@ mod tests {
 
     #[test]
     fn adding_and_printing_leave_no_counter_out() {
-        // Twenty-five counters of 8 bytes: one that is added to the structure must be added to the lists too.
-        assert_eq!(size_of::<Counters>(), 25 * 8);
+        // Twenty-six counters of 8 bytes: one that is added to the structure must be added to the lists too.
+        assert_eq!(size_of::<Counters>(), 26 * 8);
         let one = Counters {
             sent: 1,
             received: 2,
-            outage: 3,
-            in_transit: 4,
-            gaps: 5,
-            missing: 6,
-            peer_kernel_drops: 7,
-            peer_stale: 8,
-            peer_slow: 9,
-            peer_outage: 10,
-            peer_in_transit: 11,
-            error_frames: 12,
-            duplicates: 13,
-            reordered: 14,
-            restarts: 15,
-            kernel_drops: 16,
-            filtered: 17,
-            not_representable: 18,
-            slow_peer: 19,
-            unsent: 20,
-            stale: 21,
-            refused: 22,
-            transmit_waits: 23,
-            unrecorded: 24,
-            faults: 25,
+            overdue: 3,
+            outage: 4,
+            in_transit: 5,
+            gaps: 6,
+            missing: 7,
+            peer_kernel_drops: 8,
+            peer_stale: 9,
+            peer_slow: 10,
+            peer_outage: 11,
+            peer_in_transit: 12,
+            error_frames: 13,
+            duplicates: 14,
+            reordered: 15,
+            restarts: 16,
+            kernel_drops: 17,
+            filtered: 18,
+            not_representable: 19,
+            slow_peer: 20,
+            unsent: 21,
+            stale: 22,
+            refused: 23,
+            transmit_waits: 24,
+            unrecorded: 25,
+            faults: 26,
         };
         let mut sum = one;
         sum.add(&one);
         assert_eq!(sum.named().map(|(_, value)| value), std::array::from_fn(|index| 2 * (index as u64 + 1)));
         assert_eq!(
             one.to_string(),
-            "sent 1 received 2 outage 3 in_transit 4 gaps 5 missing 6 peer_kernel_drops 7 peer_stale 8 \
-             peer_slow 9 peer_outage 10 peer_in_transit 11 error_frames 12 duplicates 13 reordered 14 \
-             restarts 15 kernel_drops 16 filtered 17 not_representable 18 slow_peer 19 unsent 20 stale 21 \
-             refused 22 transmit_waits 23 unrecorded 24 faults 25"
+            "sent 1 received 2 overdue 3 outage 4 in_transit 5 gaps 6 missing 7 peer_kernel_drops 8 \
+             peer_stale 9 peer_slow 10 peer_outage 11 peer_in_transit 12 error_frames 13 duplicates 14 \
+             reordered 15 restarts 16 kernel_drops 17 filtered 18 not_representable 19 slow_peer 20 \
+             unsent 21 stale 22 refused 23 transmit_waits 24 unrecorded 25 faults 26"
         );
     }
 

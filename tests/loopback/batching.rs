@@ -53,7 +53,7 @@ fn under_load(engine: &str, options: &str) -> ([u64; 4], Duration) {
     assert_eq!(reading.count, u64::from(sent));
     assert_eq!(client.interrupt().totals()["received"], u64::from(sent));
     drop(far);
-    (batches(&server.interrupt()), reading.oldest)
+    (batches(&server.interrupt()), reading.oldest())
 }
 
 fn frames_linger_for_a_batch(engine: &'static str) {

@@ -72,7 +72,8 @@ impl Drop for Load {
 struct Arrivals {
     /// Their numbers, in the order in which they came.
     numbers: Vec<u32>,
-    oldest_us: u32,
+    /// The age of each, from when it was sent.
+    ages_us: Vec<u32>,
 }
 
 /// A member of a bus that only looks at the frames of one identifier.
@@ -88,8 +89,19 @@ pub struct Meter {
 pub struct Reading {
     /// How many frames.
     pub count: u64,
-    /// The age of the oldest, from when it was sent.
-    pub oldest: Duration,
+    ages_us: Vec<u32>,
+}
+
+impl Reading {
+    /// How many frames were older than this, from when they were sent.
+    pub fn older_than(&self, age: Duration) -> u64 {
+        self.ages_us.iter().filter(|age_us| Duration::from_micros(u64::from(**age_us)) > age).count() as u64
+    }
+
+    /// The age of the oldest.
+    pub fn oldest(&self) -> Duration {
+        Duration::from_micros(self.ages_us.iter().max().map_or(0, |age_us| u64::from(*age_us)))
+    }
 }
 
 impl Meter {
@@ -133,8 +145,7 @@ impl Meter {
         if let Some(pair) = arrivals.numbers.windows(2).find(|pair| pair[0] >= pair[1]) {
             panic!("frame {} came after {}", pair[1], pair[0]);
         }
-        let oldest = Duration::from_micros(arrivals.oldest_us.into());
-        Reading { count: arrivals.numbers.len() as u64, oldest }
+        Reading { count: arrivals.numbers.len() as u64, ages_us: arrivals.ages_us.clone() }
     }
 }
 
@@ -159,7 +170,7 @@ fn listen(socket: &UnixDatagram, identifier: u16, shared: &(Mutex<Arrivals>, Con
         let word = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
         let mut arrivals = shared.0.lock().unwrap();
         arrivals.numbers.push(word(number));
-        arrivals.oldest_us = arrivals.oldest_us.max(now_us - word(sent_at_us));
+        arrivals.ages_us.push(now_us - word(sent_at_us));
         shared.1.notify_all();
     };
     loop {

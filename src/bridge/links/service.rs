@@ -108,9 +108,10 @@ impl Links {
             inbound.flush(
                 engine,
                 *id,
+                now.monotonic,
                 || clock.now(),
-                |frames, arrivals| {
-                    record_accepted(histograms, arrivals, clock.now());
+                |frames, arrivals, accepted_at| {
+                    record_accepted(histograms, arrivals, accepted_at);
                     if let Some(recorder) = recorder {
                         record_written(&mut recorder.borrow_mut(), socket, frames, records);
                     }

@@ -302,9 +302,9 @@ impl Engine for EpollEngine {
         self.set_interest(bus.0, |interest| interest.readable = true)
     }
 
-    fn write_bus(&mut self, bus: BusId, frames: &[Frame]) -> Written {
+    fn write_bus(&mut self, bus: BusId, frames: &[Frame], may_go: impl FnMut() -> bool) -> Written {
         match self.bus(bus) {
-            Some(bus) => bus_write::write(bus.descriptor.as_fd(), bus.packing, frames),
+            Some(bus) => bus_write::write(bus.descriptor.as_fd(), bus.packing, frames, may_go),
             None => Written { accepted: 0, stopped_by: Some(closed()) },
         }
     }

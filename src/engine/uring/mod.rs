@@ -534,9 +534,9 @@ impl Engine for UringEngine {
         self.receive_packets(bus.0)
     }
 
-    fn write_bus(&mut self, bus: BusId, frames: &[Frame]) -> Written {
+    fn write_bus(&mut self, bus: BusId, frames: &[Frame], may_go: impl FnMut() -> bool) -> Written {
         match self.bus(bus.0) {
-            Some(bus) => bus_write::write(bus.descriptor.as_fd(), bus.packing, frames),
+            Some(bus) => bus_write::write(bus.descriptor.as_fd(), bus.packing, frames, may_go),
             None => Written { accepted: 0, stopped_by: Some(closed()) },
         }
     }
