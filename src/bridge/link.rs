@@ -573,6 +573,7 @@ impl Link {
         let mut counters = self.session_counters();
         counters.add(&self.past);
         counters.sent += self.outbound.sent_frames();
+        counters.overdue += self.outbound.overdue_frames();
         counters.stale += self.outbound.stale_frames();
         self.buses.iter().for_each(|bus| bus.count(&mut counters));
         counters

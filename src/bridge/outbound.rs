@@ -48,8 +48,8 @@ pub struct Outbound {
     gathering_since: Moment,
     /// The other buffer, unless it is in flight.
     spare: Option<SendBuffer>,
-    /// Frames in the buffer that is in flight, and where in it they begin.
-    in_flight_frames: u64,
+    /// When the kernel received each frame of the buffer that is in flight, and where in it they begin.
+    in_flight: Vec<WallTime>,
     in_flight_start: usize,
     in_flight_since: Moment,
     in_flight_bytes: usize,
@@ -61,6 +61,8 @@ pub struct Outbound {
     linger: Linger,
     /// Frames of buffers that were sent.
     sent_frames: u64,
+    /// Of those, frames that were too old by then.
+    overdue_frames: u64,
     /// Frames that were discarded because a buffer was in flight for too long.
     stale_frames: u64,
 }
@@ -73,7 +75,7 @@ impl Outbound {
             received: VecDeque::with_capacity(BUFFER_FRAMES),
             gathering_since: Moment::default(),
             spare: Some(SendBuffer::with_capacity(BUFFER_BYTES)),
-            in_flight_frames: 0,
+            in_flight: Vec::with_capacity(BUFFER_FRAMES),
             in_flight_start: 0,
             in_flight_since: Moment::default(),
             in_flight_bytes: 0,
@@ -82,6 +84,7 @@ impl Outbound {
             max_age_ns: max_age.map_or(u64::MAX, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)),
             linger,
             sent_frames: 0,
+            overdue_frames: 0,
             stale_frames: 0,
         }
     }
@@ -122,8 +125,10 @@ impl Outbound {
         outcome
     }
 
-    /// Sends what has gathered and what the session has to say, unless a buffer is in flight already. `sent` sees when
-    /// the kernel received each frame (in two parts, the first one first).
+    /// Sends what has gathered and what the session has to say, unless a buffer is in flight already; `sent` sees when
+    /// the kernel received each frame, and when it was sent. `now` is when the turn began, which says nothing of frames
+    /// that are sent long after: the process may have stood still. Whether they are fresh is told by `clock`, before each
+    /// piece. What grows too old even so, until TCP has taken the piece, is counted as overdue.
     ///
     /// # Errors
     /// The stream is broken.
@@ -133,25 +138,33 @@ impl Outbound {
         stream: StreamId,
         session: &mut Session,
         now: Now,
-        mut sent: impl FnMut(&[WallTime], &[WallTime]),
+        clock: impl Fn() -> WallTime,
+        mut sent: impl FnMut(&[WallTime], WallTime),
     ) -> io::Result<()> {
-        self.discard_stale(session, now.wall);
+        if self.spare.is_none() {
+            self.discard_stale(session, now.wall);
+            return Ok(());
+        }
         // Once, unless what gathered is longer than a piece and TCP takes one at once.
         while let Some(empty) = self.spare.take() {
+            let looked_at = if self.received.is_empty() { now.wall } else { clock() };
+            self.discard_stale(session, looked_at);
             let speaks = session.has_something_to_say();
             if !speaks && (self.filling.is_sent() || self.lingers(now.monotonic)) {
                 self.spare = Some(empty);
                 return Ok(());
             }
             let (piece, frames) = self.take_piece(empty, session, now);
-            let (first, second) = self.received.as_slices();
-            let in_first = frames.min(first.len());
-            sent(&first[..in_first], &second[..frames - in_first]);
-            self.received.drain(..frames);
-            (self.in_flight_frames, self.in_flight_start) = (frames as u64, piece.sent_bytes());
+            self.in_flight.clear();
+            self.in_flight.extend(self.received.drain(..frames));
+            self.in_flight_start = piece.sent_bytes();
+            sent(&self.in_flight, looked_at);
             (self.in_flight_since, self.in_flight_bytes) = (now.monotonic, piece.unsent().len());
             match engine.send(stream, piece) {
-                Sending::Done(buffer) => self.give_back(buffer, session, Some(now.monotonic)),
+                Sending::Done(buffer) => {
+                    let wall = if frames > 0 { clock() } else { now.wall };
+                    self.give_back(buffer, session, Some(Now { wall, ..now }));
+                }
                 Sending::InFlight => return Ok(()),
                 Sending::Failed { buffer, error } => {
                     self.give_back(buffer, session, None);
@@ -179,12 +192,15 @@ impl Outbound {
         lingering.then(|| self.gathering_since.after(self.linger.time))
     }
 
-    /// Takes a buffer back from the engine, all of which was sent, at `sent_at`, or not.
-    pub fn give_back(&mut self, mut buffer: SendBuffer, session: &Session, sent_at: Option<Moment>) {
+    /// Takes a buffer back from the engine, all of which was sent, by `sent_at`, or not.
+    pub fn give_back(&mut self, mut buffer: SendBuffer, session: &Session, sent_at: Option<Now>) {
         match sent_at {
             Some(now) => {
-                self.sent_frames += std::mem::take(&mut self.in_flight_frames);
-                self.adapt_piece(now);
+                self.sent_frames += self.in_flight.len() as u64;
+                self.overdue_frames +=
+                    self.in_flight.iter().filter(|at| self.is_stale(**at, now.wall)).count() as u64;
+                self.in_flight.clear();
+                self.adapt_piece(now.monotonic);
             }
             None => self.note_partly_sent(buffer.sent_bytes(), session),
         }
@@ -210,12 +226,12 @@ impl Outbound {
     /// counts as sent: what did not arrive is found to have been lost under way.
     pub fn note_partly_sent(&mut self, bytes: usize, session: &Session) {
         let frames = match session.frame_bytes() {
-            Some(frame_bytes) => (bytes.saturating_sub(self.in_flight_start) / frame_bytes) as u64,
-            None => self.in_flight_frames,
+            Some(frame_bytes) => bytes.saturating_sub(self.in_flight_start) / frame_bytes,
+            None => self.in_flight.len(),
         };
-        let sent = frames.min(self.in_flight_frames);
-        self.in_flight_frames -= sent;
-        self.sent_frames += sent;
+        let sent = frames.min(self.in_flight.len());
+        self.in_flight.drain(..sent);
+        self.sent_frames += sent as u64;
     }
 
     /// The connection is of no use any more: drops what was not handed to TCP. Returns how many frames that cost.
@@ -230,7 +246,7 @@ impl Outbound {
     /// The connection is gone: does the same, and is as new.
     pub fn reset(&mut self, session: &mut Session) -> u64 {
         let frames = self.discard(session);
-        self.in_flight_frames = 0;
+        self.in_flight.clear();
         self.spare.get_or_insert_with(|| SendBuffer::with_capacity(BUFFER_BYTES));
         frames
     }
@@ -245,6 +261,11 @@ impl Outbound {
         self.sent_frames
     }
 
+    /// Of those, frames that had become too old when TCP had taken them.
+    pub fn overdue_frames(&self) -> u64 {
+        self.overdue_frames
+    }
+
     /// Frames discarded so far because they had waited too long for the buffer before them.
     pub fn stale_frames(&self) -> u64 {
         self.stale_frames
@@ -252,7 +273,7 @@ impl Outbound {
 
     /// Frames that are encoded and not handed to TCP.
     pub fn unsent_frames(&self) -> u64 {
-        self.received.len() as u64 + self.in_flight_frames
+        (self.received.len() + self.in_flight.len()) as u64
     }
 
     /// Whether more frames are waited for.
@@ -267,13 +288,72 @@ impl Outbound {
     /// Discards what grew too old while the buffer before it was in flight. Its sequence numbers are used up: the peer sees
     /// what is missing.
     fn discard_stale(&mut self, session: &mut Session, now: WallTime) {
-        let is_stale = |received: &WallTime| now.nanos_since(*received) > self.max_age_ns;
-        if !self.received.front().is_some_and(is_stale) {
+        let stale = self.received.iter().take_while(|received| self.is_stale(**received, now)).count();
+        if stale == 0 {
             return;
         }
-        let stale = self.received.iter().take_while(|received| is_stale(received)).count();
         session.discard_front(&mut self.filling, stale as u64, Cause::Stale);
         self.received.drain(..stale);
         self.stale_frames += stale as u64;
+    }
+
+    fn is_stale(&self, received: WallTime, now: WallTime) -> bool {
+        now.nanos_since(received) > self.max_age_ns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::engine::Token;
+    use crate::engine::epoll::EpollEngine;
+    use crate::frame::{Frame, Identifier};
+    use crate::session::{Identity, Protocol, Role, SessionConfig};
+    use crate::wire::greeting::Features;
+    use crate::wire::v5::BusName;
+
+    const START: WallTime = WallTime::from_nanos(1_000_000_000);
+    const THREE_SECONDS_LATER: WallTime = WallTime::from_nanos(4_000_000_000);
+
+    fn session() -> Session {
+        let identity =
+            Identity { instance: 1, heartbeat: Duration::ZERO, buses: [BusName::default()].into() };
+        let (role, protocol, offer) = (Role::Client, Protocol::V40, Features::default());
+        Session::new(SessionConfig { role, protocol, offer, identity }, None, Moment::default())
+    }
+
+    /// Frames that were sent, that were overdue, and that were stale, of 100 that came when a process was stopped, for longer
+    /// than they may live, after so many looks at the clock.
+    fn stopped_after(looks: u32) -> (u64, u64, u64) {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut engine = EpollEngine::new().unwrap();
+        let stream = engine.open_stream(Token(0), ours.into()).unwrap();
+        let (mut session, now) = (session(), Now { monotonic: Moment::default(), wall: START });
+        let linger = Linger { time: Duration::ZERO, frames: 1 };
+        let mut outbound = Outbound::new(Some(Duration::from_millis(250)), linger);
+        outbound.open(&mut session, true, now);
+        let frame = Frame::data(Identifier::standard(0x123).unwrap(), &[0xAB]).unwrap();
+        for _ in 0..100 {
+            let outcome = outbound.add_frame(&mut session, 0, frame.image(), START, now);
+            assert_eq!(outcome, Outcome::Queued);
+        }
+        let looked = Cell::new(0);
+        let clock = || {
+            looked.set(looked.get() + 1);
+            if looked.get() <= looks { START } else { THREE_SECONDS_LATER }
+        };
+        outbound.flush(&mut engine, stream, &mut session, now, clock, |_, _| {}).unwrap();
+        assert!(outbound.is_idle());
+        (outbound.sent_frames(), outbound.overdue_frames(), outbound.stale_frames())
+    }
+
+    #[test]
+    fn what_grew_old_while_the_process_was_stopped_is_not_sent_or_is_overdue() {
+        // Before all was ready to be sent; while it was sent; behind that.
+        assert_eq!([0, 1, 2].map(stopped_after), [(0, 0, 100), (100, 100, 0), (100, 0, 0)]);
     }
 }

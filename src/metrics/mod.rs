@@ -14,8 +14,8 @@ pub struct Counters {
     pub sent: u64,
     /// Peer to bus: frames that the bus accepted.
     pub received: u64,
-    /// Of those, frames that had become too old when the bus had accepted them: this process stood still between its last
-    /// look at the clock and the end of the system call.
+    /// Of both, frames that had become too old when TCP or the bus had taken them: this process stood still between its
+    /// last look at the clock and the end of the system call, or TCP took long.
     pub overdue: u64,
     /// Frames of the bus that came while there was no connection.
     pub outage: u64,

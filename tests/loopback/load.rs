@@ -1,27 +1,34 @@
 //! Frames at a steady rate that carry their number and when they were sent, and a meter of what comes out.
 
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use canip_peer::bus::software::{self, Host};
-use canip_peer::bus::{BATCH_BYTES, BusKind, Packet, interpret};
+use canip_peer::bus::{BusKind, Packet, Receiver, interpret};
 use canip_peer::frame::Image;
+use canip_peer::moment::WallTime;
+use socket2::SockRef;
 
 use crate::program::PATIENCE;
 use crate::software_bus::Member;
 
-/// Microseconds since the first call in this process; an hour of them fits.
-fn now_us() -> u32 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    u32::try_from(START.get_or_init(Instant::now).elapsed().as_micros()).unwrap()
+/// Microseconds from the first call in this process to a time of the wall clock, by which the kernel says when it has
+/// received something; an hour of them fits.
+fn microseconds(time: SystemTime) -> u32 {
+    static START: OnceLock<SystemTime> = OnceLock::new();
+    let elapsed = time.duration_since(*START.get_or_init(SystemTime::now));
+    // The call that starts it brings a time from right before.
+    u32::try_from(elapsed.unwrap_or_default().as_micros()).unwrap()
 }
 
 /// A frame that is sent now.
 pub fn frame(identifier: u16, number: u32) -> String {
-    format!("{identifier:03X}#{number:08X}{:08X}", now_us())
+    format!("{identifier:03X}#{number:08X}{:08X}", microseconds(SystemTime::now()))
 }
 
 /// Sends frames at a steady rate from a thread of its own, until it is told to stop.
@@ -72,7 +79,9 @@ impl Drop for Load {
 struct Arrivals {
     /// Their numbers, in the order in which they came.
     numbers: Vec<u32>,
-    /// The age of each, from when it was sent.
+    /// When each was sent.
+    sent_at_us: Vec<u32>,
+    /// The age of each, from then until it was on the bus. That it waited for this process to look at it does not count.
     ages_us: Vec<u32>,
 }
 
@@ -89,13 +98,30 @@ pub struct Meter {
 pub struct Reading {
     /// How many frames.
     pub count: u64,
+    sent_at_us: Vec<u32>,
     ages_us: Vec<u32>,
 }
 
+/// Frames that came out too late.
+#[derive(Debug)]
+pub struct TooOld {
+    /// How many.
+    pub count: u64,
+    /// How long it took until the last of them was sent after the first.
+    pub sent_within: Duration,
+}
+
 impl Reading {
-    /// How many frames were older than this, from when they were sent.
-    pub fn older_than(&self, age: Duration) -> u64 {
-        self.ages_us.iter().filter(|age_us| Duration::from_micros(u64::from(**age_us)) > age).count() as u64
+    /// Frames that were older than this, from when they were sent, if there are any.
+    pub fn older_than(&self, age: Duration) -> Option<TooOld> {
+        let frames = self.ages_us.iter().zip(&self.sent_at_us);
+        let too_old = frames.filter(|(age_us, _)| Duration::from_micros(u64::from(**age_us)) > age);
+        let first = too_old.clone().map(|(_, sent_at_us)| *sent_at_us).min()?;
+        let last = too_old.clone().map(|(_, sent_at_us)| *sent_at_us).max()?;
+        Some(TooOld {
+            count: too_old.count() as u64,
+            sent_within: Duration::from_micros(u64::from(last - first)),
+        })
     }
 
     /// The age of the oldest.
@@ -145,7 +171,11 @@ impl Meter {
         if let Some(pair) = arrivals.numbers.windows(2).find(|pair| pair[0] >= pair[1]) {
             panic!("frame {} came after {}", pair[1], pair[0]);
         }
-        Reading { count: arrivals.numbers.len() as u64, ages_us: arrivals.ages_us.clone() }
+        Reading {
+            count: arrivals.numbers.len() as u64,
+            sent_at_us: arrivals.sent_at_us.clone(),
+            ages_us: arrivals.ages_us.clone(),
+        }
     }
 }
 
@@ -160,30 +190,37 @@ impl Drop for Meter {
 }
 
 fn listen(socket: &UnixDatagram, identifier: u16, shared: &(Mutex<Arrivals>, Condvar)) {
-    let mut packet = [0; BATCH_BYTES];
-    let note = |image: Image<'_>| {
+    let note = |image: Image<'_>, received_at: WallTime| {
         if image.id_word() != u32::from(identifier) {
             return;
         }
-        let now_us = now_us();
+        let received_at = SystemTime::UNIX_EPOCH + Duration::from_nanos(received_at.as_nanos());
         let (number, sent_at_us) = image.payload().split_at(4);
         let word = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
         let mut arrivals = shared.0.lock().unwrap();
         arrivals.numbers.push(word(number));
-        arrivals.ages_us.push(now_us - word(sent_at_us));
+        arrivals.sent_at_us.push(word(sent_at_us));
+        arrivals.ages_us.push(microseconds(received_at) - word(sent_at_us));
         shared.1.notify_all();
     };
+    let mut receiver = Receiver::new();
     loop {
-        let length = socket.recv(&mut packet).unwrap();
-        if length == 0 {
+        // Waits; the receiver does not.
+        SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]).unwrap();
+        if receiver.receive(socket.as_fd()).unwrap() == 0 {
             return;
         }
-        match interpret(BusKind::Software, &packet[..length]) {
-            Packet::Frames(images) => images.for_each(note),
-            Packet::Welcome { .. } => {}
-            // The test itself was too slow, which would look like a loss of the bridge's.
-            Packet::Dropped { total } => panic!("the test did not read {total} frames in time"),
-            Packet::Malformed => panic!("no frame: {:?}", &packet[..length]),
+        for received in receiver.iter() {
+            match interpret(BusKind::Software, received.packet) {
+                Packet::Frames(images) => {
+                    let received_at = received.info.received_at.unwrap();
+                    images.for_each(|image| note(image, received_at));
+                }
+                Packet::Welcome { .. } => {}
+                // The test itself was too slow, which would look like a loss of the bridge's.
+                Packet::Dropped { total } => panic!("the test did not read {total} frames in time"),
+                Packet::Malformed => panic!("no frame: {:?}", received.packet),
+            }
         }
     }
 }

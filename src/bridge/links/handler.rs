@@ -100,7 +100,7 @@ impl Handler for Links {
     }
 
     fn stream_sent(&mut self, token: Token, buffer: SendBuffer, result: io::Result<()>) {
-        let now = self.now().monotonic;
+        let now = self.now();
         let (index, _) = address::resolve(token);
         self.mark(index, Attention::Frames);
         if let Some(Some(link)) = self.table.get_mut(index) {

@@ -131,8 +131,8 @@ impl Links {
             // A heartbeat says when it was sent, not when the turn began.
             let now = if link.session.has_something_to_say() { self.clock.read() } else { now };
             let histograms = &mut self.histograms;
-            link.outbound.flush(engine, stream, &mut link.session, now, |first, second| {
-                record_sent(histograms, first, second);
+            link.outbound.flush(engine, stream, &mut link.session, now, wall_time, |received, sent_at| {
+                record_sent(histograms, received, sent_at);
             })?;
         }
         if link.wants_finish() {
@@ -253,16 +253,14 @@ impl Links {
 }
 
 /// Frames that were handed to TCP, by when the kernel received them.
-fn record_sent(histograms: &mut Histograms, first: &[WallTime], second: &[WallTime]) {
-    let count = first.len() + second.len();
-    if count == 0 {
+fn record_sent(histograms: &mut Histograms, received: &[WallTime], now: WallTime) {
+    if received.is_empty() {
         return;
     }
-    let now = wall_time();
-    for received in first.iter().chain(second) {
+    for received in received {
         histograms.record_between(Kind::CanToTcp, *received, now);
     }
-    histograms.record(Kind::BatchOut, count as u64);
+    histograms.record(Kind::BatchOut, received.len() as u64);
 }
 
 /// Frames that a bus took, by when they arrived.
