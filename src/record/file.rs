@@ -53,6 +53,13 @@ pub(super) trait Sink {
 #[derive(Debug)]
 pub(super) struct BlockingFile(pub(super) File);
 
+/// A process that is being started elsewhere in this one has a copy of the descriptor for a moment, and with it the lock.
+impl Drop for BlockingFile {
+    fn drop(&mut self) {
+        unlock(&self.0);
+    }
+}
+
 impl Sink for BlockingFile {
     async fn write(&self, half: Vec<u8>, from: usize) -> (io::Result<usize>, Vec<u8>) {
         ((&self.0).write(&half[from..]), half)
@@ -79,9 +86,7 @@ impl UringFile {
 /// The ring closes its descriptor when it comes to it. Until then nobody else could write to the file.
 impl Drop for UringFile {
     fn drop(&mut self) {
-        if let Err(error) = self.file.unlock() {
-            tracing::debug!("a file that was written to stays locked for a moment: {error}");
-        }
+        unlock(&self.file);
     }
 }
 
@@ -94,6 +99,13 @@ impl Sink for UringFile {
 
     fn cut(&self, bytes: u64) -> io::Result<()> {
         cut(&self.file, bytes)
+    }
+}
+
+/// Lets others write to the file, whoever has a copy of its descriptor.
+fn unlock(file: &File) {
+    if let Err(error) = file.unlock() {
+        tracing::debug!("a file that was written to stays locked for a moment: {error}");
     }
 }
 

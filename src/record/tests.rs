@@ -160,6 +160,18 @@ fn what_cannot_be_recorded_to_says_so_in_a_line() {
     );
 }
 
+/// As a process has one that is being started elsewhere in this one, until it is another program.
+#[test]
+fn a_copy_of_the_descriptor_holds_nobody_up() {
+    let folder = Folder::new("copied");
+    let path = folder.file("bus.log");
+    let (file, _) = file::open(&path, Content::Frames).unwrap();
+    let _copy = file.try_clone().unwrap();
+    file::open(&path, Content::Frames).unwrap_err();
+    drop(file::BlockingFile(file));
+    file::open(&path, Content::Frames).unwrap();
+}
+
 const TEN_SECONDS: Duration = Duration::from_secs(10);
 
 /// A log of one interval with two histograms: seven lines.
