@@ -17,6 +17,9 @@ const NAME_MAX: usize = 64;
 const PACED_BIT_RATES: std::ops::RangeInclusive<u32> = 1_000..=1_000_000;
 /// How long a joiner waits for a host's welcome: longer than a host that ends takes to drain.
 const JOIN_LIMIT: Duration = Duration::from_secs(3);
+/// The same where the host is a thread of this process, which nobody can stop alone: it is late only on a machine that has
+/// far more to do than it can, and nothing is gained by not waiting for it.
+const OWN_HOST_LIMIT: Duration = Duration::from_secs(30);
 /// Between two tries while another starter has bound the name and does not listen yet, or its backlog is full:
 /// there is nothing to wait on, and binding and listening are microseconds apart.
 const RETRY_PAUSE: Duration = Duration::from_millis(1);
@@ -91,13 +94,13 @@ pub fn parse_name(text: &str) -> Result<(&str, Option<u32>), BusError> {
 /// Joins the bus of this name, and hosts it if nobody does.
 ///
 /// `paced_bit_rate` is what the bus must be paced at, and will be if this process hosts it; with `None` a bus is
-/// joined as it is. Takes microseconds if all is well, and at most three seconds.
+/// joined as it is. Takes microseconds if all is well, and at most three seconds for a host that is another process.
 pub fn join(name: &str, paced_bit_rate: Option<u32>) -> Result<Membership, BusError> {
     if let Some(bit_rate) = paced_bit_rate.filter(|rate| !PACED_BIT_RATES.contains(rate)) {
         return Err(BusError::SoftwareBitRate { name: name.to_owned(), bit_rate: bit_rate.to_string() });
     }
     let address = address_of(name)?;
-    let deadline = Instant::now() + JOIN_LIMIT;
+    let mut deadline = Instant::now() + JOIN_LIMIT;
     let mut host = None;
     while Instant::now() < deadline {
         let descriptor = new_socket().map_err(|source| system_error(name, "make a socket", source))?;
@@ -115,6 +118,7 @@ pub fn join(name: &str, paced_bit_rate: Option<u32>) -> Result<Membership, BusEr
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 host = try_to_host(name, &address, paced_bit_rate)?;
                 if host.is_some() {
+                    deadline = Instant::now() + OWN_HOST_LIMIT;
                     tracing::debug!(bus = name, pace = %Pace(paced_bit_rate), "hosting software bus");
                     continue;
                 }

@@ -597,23 +597,23 @@ fn a_paced_bus_is_as_fast_as_its_wire() {
     let (listener, sockets) = waiting_bus(&name, 9);
     let frame = Frame::data(Identifier::standard(0x555).unwrap(), &UNSTUFFED).unwrap();
     for sender in &sockets[1..] {
-        (0..250).for_each(|_| send(sender.as_fd(), frame.image().as_bytes()).unwrap());
+        (0..60).for_each(|_| send(sender.as_fd(), frame.image().as_bytes()).unwrap());
     }
-    let count = 8 * 250;
-    let _host = Host::start(&name, listener, Some(500_000), 9).unwrap();
+    let count = 8 * 60;
+    let _host = Host::start(&name, listener, Some(125_000), 9).unwrap();
     let mut times = Vec::new();
     let packets = receive_frames(&sockets[0], count, |_, info| {
         times.push(info.received_at.unwrap().as_nanos());
     });
     assert!(packets.iter().all(|frames| *frames == 1), "each frame has a time of its own");
-    // A frame may be seen late, never early: the least late of many shows the schedule. 111 bits take 222
-    // microseconds.
+    // A frame may be seen late, never early: the least late of many shows the schedule, on a machine that keeps up at all.
+    // 111 bits take 888 microseconds.
     let least_late_ns = |part: std::ops::Range<usize>| {
-        part.map(|index| times[index] as i64 - times[0] as i64 - 222_000 * index as i64).min().unwrap()
+        part.map(|index| times[index] as i64 - times[0] as i64 - 888_000 * index as i64).min().unwrap()
     };
     let drift_ns = least_late_ns(count / 2..count) - least_late_ns(0..count / 2);
     // 0.5 % of the time of half of them.
-    let tolerance_ns = 222_000 * (count as i64 / 2) / 200;
+    let tolerance_ns = 888_000 * (count as i64 / 2) / 200;
     assert!(drift_ns.abs() < tolerance_ns, "{drift_ns} ns of drift in {} frames", count / 2);
 }
 
