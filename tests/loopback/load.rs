@@ -124,9 +124,11 @@ impl Reading {
         })
     }
 
-    /// The age of the oldest.
-    pub fn oldest(&self) -> Duration {
-        Duration::from_micros(self.ages_us.iter().max().map_or(0, |age_us| u64::from(*age_us)))
+    /// The age that half of the frames did not exceed.
+    pub fn median_age(&self) -> Duration {
+        let mut ages_us = self.ages_us.clone();
+        ages_us.sort_unstable();
+        Duration::from_micros(u64::from(ages_us[ages_us.len() / 2]))
     }
 }
 
