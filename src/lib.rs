@@ -57,7 +57,7 @@
 //! | stream receive buffer | 64 KiB, and on io_uring 128 KiB more for what comes while it pauses | TCP makes the peer wait |
 //! | [`cli`]'s diagnostics | 256 KiB | the oldest lines are left out, and that is said |
 //! | [`record`]'s text | two halves of 1 MiB a file | lines are left out: `unrecorded`, or for histograms said |
-//! | [`metrics`]'s histograms | two sets of 784 KiB | what is above the highest value counts as that |
+//! | [`metrics`]'s histograms | two sets of 784 KiB, and 96 KiB | what is above the highest value counts as that |
 //!
 //! # Unsafe code
 //!

@@ -77,14 +77,14 @@ fn next_interval(bencher: Bencher) {
 
 #[divan::bench]
 fn summary_line(bencher: Bencher) {
-    let histograms = busy();
+    let mut histograms = busy();
     bencher.bench_local(|| histograms.interval().summary().to_string());
 }
 
 /// Six lines of the interval log.
 #[divan::bench]
 fn log_lines(bencher: Bencher) {
-    let histograms = busy();
+    let mut histograms = busy();
     let mut log = IntervalLog::new();
     let mut text = Vec::new();
     bencher.bench_local(|| {
@@ -98,7 +98,7 @@ fn log_lines(bencher: Bencher) {
 
 #[divan::bench]
 fn distributions(bencher: Bencher) {
-    let histograms = busy();
+    let mut histograms = busy();
     bencher.bench_local(|| {
         histograms.whole().distributions().map(|table| table.to_string().len()).sum::<usize>()
     });

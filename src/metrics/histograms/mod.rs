@@ -8,17 +8,20 @@
 //! ```
 //!
 //! A value is counted once, in the interval that runs; when that ends it is added to the total, so that keeping both
-//! costs a frame nothing. All memory is there from the start: recording neither allocates nor fails, whatever the
-//! value. `bench/micro` measures what that costs: a nanosecond or two a value.
+//! costs a frame nothing. Most values are small, and those are only counted by their step until somebody looks. All
+//! memory is there from the start: recording neither allocates nor fails, whatever the value. `bench/micro` measures
+//! what that costs.
 //!
 //! Knows no clock: times are arguments.
 
 mod distribution;
 mod interval_log;
+mod near;
 mod summary;
 
 use hdrhistogram::Histogram;
 
+use self::near::Near;
 use crate::moment::WallTime;
 
 pub use distribution::Distribution;
@@ -101,12 +104,21 @@ impl Kind {
         }
     }
 
+    /// The lowest value that is told apart from zero.
+    const fn lowest(self) -> u64 {
+        match self.unit() {
+            Unit::Nanoseconds => LOWEST_NS,
+            Unit::Frames => 1,
+        }
+    }
+
     fn histogram(self) -> Histogram<u64> {
-        let (lowest, highest) = match self.unit() {
-            Unit::Nanoseconds => (LOWEST_NS, HIGHEST_NS),
-            Unit::Frames => (1, HIGHEST_FRAMES),
+        let highest = match self.unit() {
+            Unit::Nanoseconds => HIGHEST_NS,
+            Unit::Frames => HIGHEST_FRAMES,
         };
-        Histogram::new_with_bounds(lowest, highest, SIGNIFICANT_DIGITS).expect("the bounds are constants")
+        Histogram::new_with_bounds(self.lowest(), highest, SIGNIFICANT_DIGITS)
+            .expect("the bounds are constants")
     }
 }
 
@@ -178,6 +190,8 @@ impl HistogramSet {
 /// The histograms of a bridge: all its links together, since a set for each would cost more than the link.
 #[derive(Debug)]
 pub struct Histograms {
+    /// Values of the interval that are not in its histograms yet.
+    near: [Near; Kind::ALL.len()],
     interval: HistogramSet,
     total: HistogramSet,
 }
@@ -189,9 +203,10 @@ impl Default for Histograms {
 }
 
 impl Histograms {
-    /// Allocates everything: two sets.
+    /// Allocates everything: two sets, and 16 KiB of steps for each kind.
     pub fn new() -> Self {
-        Self { interval: HistogramSet::new(), total: HistogramSet::new() }
+        let near = Kind::ALL.map(|kind| Near::new(kind.lowest()));
+        Self { near, interval: HistogramSet::new(), total: HistogramSet::new() }
     }
 
     /// Counts one value: nanoseconds, or frames. What is above the highest counts as the highest. For
@@ -204,7 +219,9 @@ impl Histograms {
     /// Counts the same value `count` times.
     #[inline]
     pub fn record_n(&mut self, kind: Kind, value: u64, count: u32) {
-        self.interval.histograms[kind as usize].saturating_record_n(value, u64::from(count));
+        if !self.near[kind as usize].record(value, count) {
+            self.interval.histograms[kind as usize].saturating_record_n(value, u64::from(count));
+        }
     }
 
     /// Counts the time from one reading of the wall clock to another. A clock that was set back in between makes it
@@ -228,21 +245,25 @@ impl Histograms {
     }
 
     /// What was recorded since the last interval ended.
-    pub fn interval(&self) -> &HistogramSet {
+    pub fn interval(&mut self) -> &HistogramSet {
+        for (near, histogram) in self.near.iter_mut().zip(&mut self.interval.histograms) {
+            near.move_to(histogram);
+        }
         &self.interval
     }
 
     /// Ends the interval: adds it to the total and begins an empty one. Allocates nothing.
     pub fn next_interval(&mut self) {
+        self.interval();
         self.total.add(&self.interval);
         self.interval.clear();
     }
 
     /// Everything since the start, with the interval that runs, which goes on. A copy, so for reports that somebody
     /// asked for.
-    pub fn whole(&self) -> HistogramSet {
+    pub fn whole(&mut self) -> HistogramSet {
         let mut whole = self.total.clone();
-        whole.add(&self.interval);
+        whole.add(self.interval());
         whole
     }
 }

@@ -246,7 +246,7 @@ fn the_interval_log_reads_back_as_it_was() {
         })
         .collect();
 
-    let thousand = thousand();
+    let mut thousand = thousand();
     assert_eq!(read[0].0, "can_to_tcp");
     assert_eq!(&read[0].1, thousand.interval().get(Kind::CanToTcp));
     // The literals beside the comparison: 1 to 1,000 µs, each once.
