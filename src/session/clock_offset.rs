@@ -247,13 +247,20 @@ impl Rate {
     }
 
     fn over(&self, age_ns: i128) -> i128 {
-        age_ns * i128::from(self.ppb) / PPB
+        parts_of(age_ns, self.ppb)
     }
 
     /// Rounded up, the rounding of [`Rate::over`] included.
     fn uncertainty_over(&self, age_ns: i128) -> i128 {
-        if age_ns == 0 { 0 } else { age_ns * i128::from(self.uncertainty_ppb) / PPB + 2 }
+        if age_ns == 0 { 0 } else { parts_of(age_ns, self.uncertainty_ppb) + 2 }
     }
+}
+
+/// So many parts in a thousand million, rounded towards zero. As a rule the sample is not older than a minute, and then
+/// the product fits into a register: a division of 128 bits costs as much as all else that is done for a frame.
+fn parts_of(age_ns: i128, ppb: i64) -> i128 {
+    let short = i64::try_from(age_ns).ok().and_then(|age_ns| age_ns.checked_mul(ppb));
+    short.map_or_else(|| age_ns * i128::from(ppb) / PPB, |product| (product / PPB as i64).into())
 }
 
 /// The most that the clocks may drift apart in that time, rounded up.
