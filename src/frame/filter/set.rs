@@ -32,6 +32,7 @@ impl FilterSet {
         let error_mask = given.reduce(|union, mask| union | mask).unwrap_or(EXTENDED_MAX);
         let (kernel, kernel_is_exact) = plan(&terms, error_mask);
         Ok(Filter {
+            passes_every_identifier: terms.everything && terms.block.is_empty(),
             kernel,
             error_mask,
             kernel_is_exact,
@@ -58,6 +59,8 @@ pub struct Filter {
     pub error_mask: u32,
     /// What comes through the kernel's filter need not be asked about.
     pub kernel_is_exact: bool,
+    /// Nothing is asked of any frame but error frames, as is usual.
+    passes_every_identifier: bool,
     matcher: Matcher,
     pass_rules: usize,
     block_rules: usize,
@@ -71,7 +74,7 @@ impl Filter {
         if image.kind() == Kind::Error {
             return image.id_word() & EXTENDED_MAX & self.error_mask != 0;
         }
-        self.matcher.passes(meaningful_word(image))
+        self.passes_every_identifier || self.matcher.passes(meaningful_word(image))
     }
 }
 
