@@ -7,9 +7,13 @@
 /// |  on the wire |  to send   |    vacant        |
 /// ```
 ///
+/// It is handed on for every few frames, and therefore no larger than a pointer.
+#[derive(Debug)]
+pub struct SendBuffer(Box<Content>);
+
 /// Invariant: `sent <= filled <= bytes.len() <= capacity`.
 #[derive(Debug)]
-pub struct SendBuffer {
+struct Content {
     /// Grows within its capacity as far as it was ever filled, so that memory that is never needed is never touched:
     /// not even zeroed, which an allocator does to memory that was used before.
     bytes: Vec<u8>,
@@ -21,12 +25,12 @@ pub struct SendBuffer {
 impl SendBuffer {
     /// An empty buffer of `capacity` bytes.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { bytes: Vec::with_capacity(capacity), capacity, filled: 0, sent: 0 }
+        Self(Box::new(Content { bytes: Vec::with_capacity(capacity), capacity, filled: 0, sent: 0 }))
     }
 
     /// Bytes that fit behind what is filled.
     pub fn room(&self) -> usize {
-        self.capacity - self.filled
+        self.0.capacity - self.0.filled
     }
 
     /// The first `count` bytes behind what is filled; write there, then [`SendBuffer::advance`]. `None` without the room.
@@ -34,11 +38,12 @@ impl SendBuffer {
         if count > self.room() {
             return None;
         }
-        let end = self.filled + count;
-        if end > self.bytes.len() {
-            self.bytes.resize(end, 0);
+        let end = self.0.filled + count;
+        let Content { bytes, filled, .. } = &mut *self.0;
+        if end > bytes.len() {
+            bytes.resize(end, 0);
         }
-        Some(&mut self.bytes[self.filled..end])
+        Some(&mut bytes[*filled..end])
     }
 
     /// Declares `count` vacant bytes filled.
@@ -46,8 +51,8 @@ impl SendBuffer {
     /// # Panics
     /// If there were fewer in [`SendBuffer::vacant`]: a bug of the caller.
     pub fn advance(&mut self, count: usize) {
-        assert!(count <= self.bytes.len() - self.filled, "advanced beyond what was vacant");
-        self.filled += count;
+        assert!(count <= self.0.bytes.len() - self.0.filled, "advanced beyond what was vacant");
+        self.0.filled += count;
     }
 
     /// Copies `bytes` behind what is filled; `false`, and nothing changed, if they do not fit.
@@ -61,22 +66,24 @@ impl SendBuffer {
 
     /// Bytes from the buffer's start to the end of what is filled.
     pub fn filled_bytes(&self) -> usize {
-        self.filled
+        self.0.filled
     }
 
     /// All that is filled, for corrections in place.
     pub fn filled_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[..self.filled]
+        let Content { bytes, filled, .. } = &mut *self.0;
+        &mut bytes[..*filled]
     }
 
     /// What is filled and not yet sent, for corrections in place.
     pub fn unsent_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.sent..self.filled]
+        let Content { bytes, filled, sent, .. } = &mut *self.0;
+        &mut bytes[*sent..*filled]
     }
 
     /// What is filled and not yet sent.
     pub fn unsent(&self) -> &[u8] {
-        &self.bytes[self.sent..self.filled]
+        &self.0.bytes[self.0.sent..self.0.filled]
     }
 
     /// Declares `count` bytes at the front sent.
@@ -84,31 +91,31 @@ impl SendBuffer {
     /// # Panics
     /// If fewer bytes were unsent: a bug of the caller.
     pub fn consume(&mut self, count: usize) {
-        assert!(count <= self.filled - self.sent, "sent more than was filled");
-        self.sent += count;
+        assert!(count <= self.0.filled - self.0.sent, "sent more than was filled");
+        self.0.sent += count;
     }
 
     /// How many bytes from the front were sent since the buffer was last empty.
     pub fn sent_bytes(&self) -> usize {
-        self.sent
+        self.0.sent
     }
 
     /// Whether nothing is left to send.
     pub fn is_sent(&self) -> bool {
-        self.sent == self.filled
+        self.0.sent == self.0.filled
     }
 
     /// Moves what is unsent to the front, which makes room behind it.
     pub fn compact(&mut self) {
-        self.bytes.copy_within(self.sent..self.filled, 0);
-        self.filled -= self.sent;
-        self.sent = 0;
+        let Content { bytes, filled, sent, .. } = &mut *self.0;
+        bytes.copy_within(*sent..*filled, 0);
+        *filled -= std::mem::take(sent);
     }
 
     /// Forgets the content and starts at the front again.
     pub fn clear(&mut self) {
-        self.filled = 0;
-        self.sent = 0;
+        self.0.filled = 0;
+        self.0.sent = 0;
     }
 }
 

@@ -112,6 +112,18 @@ struct Open {
     header: Header,
 }
 
+impl Open {
+    /// Whether the frame of this number belongs into the record, at the end of what a buffer holds.
+    fn goes_on(&self, filled_bytes: usize, size: EntrySize, bus: u8, number: u64) -> bool {
+        let Header { kind, bus: open_bus, count, number: first, .. } = self.header;
+        self.end == filled_bytes
+            && kind == size.record_kind()
+            && open_bus == bus
+            && first + u64::from(count) == number
+            && count < size.limit()
+    }
+}
+
 /// Writes frames into a buffer: into the record that was written last, as long as bus, size and number go on.
 #[derive(Clone, Debug, Default)]
 pub struct RecordWriter {
@@ -132,31 +144,36 @@ impl RecordWriter {
         image: Image<'_>,
     ) -> bool {
         let size = if image.kind() == Kind::Fd { EntrySize::Fd } else { EntrySize::Classic };
-        let open = self.open.filter(|open| {
-            let Header { kind, bus: open_bus, count, number: first, .. } = open.header;
-            open.end == out.filled_bytes()
-                && kind == size.record_kind()
-                && open_bus == bus
-                && first + u64::from(count) == number
-                && count < size.limit()
-        });
+        let filled = out.filled_bytes();
+        let open = self.open.as_mut().filter(|open| open.goes_on(filled, size, bus, number));
         let header_bytes = if open.is_some() { 0 } else { HEADER_BYTES };
-        if out.room() < header_bytes + size.bytes() + reserve {
+        let bytes = header_bytes + size.bytes();
+        if out.room() < bytes + reserve {
             return false;
         }
-        let Some(vacant) = out.vacant(header_bytes + size.bytes()) else { return false };
+        let Some(vacant) = out.vacant(bytes) else { return false };
         write_entry(&mut vacant[header_bytes..], size, time, image);
-        let mut open = open.unwrap_or_else(|| Open {
-            start: out.filled_bytes(),
-            end: out.filled_bytes() + HEADER_BYTES,
-            header: Header { kind: size.record_kind(), bus, count: 0, body_bytes: 0, number },
-        });
-        out.advance(header_bytes + size.bytes());
-        open.end += size.bytes();
-        open.header.count += 1;
-        open.header.body_bytes += size.bytes() as u32;
-        open.header.write(&mut out.filled_mut()[open.start..]);
-        self.open = Some(open);
+        match open {
+            Some(open) => {
+                out.advance(bytes);
+                open.header.count += 1;
+                open.header.body_bytes += size.bytes() as u32;
+                open.end += bytes;
+                open.header.write(&mut out.filled_mut()[open.start..]);
+            }
+            None => {
+                let header = Header {
+                    kind: size.record_kind(),
+                    bus,
+                    count: 1,
+                    body_bytes: size.bytes() as u32,
+                    number,
+                };
+                header.write(vacant);
+                out.advance(bytes);
+                self.open = Some(Open { start: filled, end: filled + bytes, header });
+            }
+        }
         true
     }
 
