@@ -25,9 +25,22 @@ impl Moment {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// The moment `duration` earlier; the clock's start where that lies before it.
-    pub fn before(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    /// The moment so many nanoseconds later; the end of time where that does not fit.
+    pub const fn after_nanos(self, nanoseconds: u64) -> Self {
+        Self(self.0.saturating_add(nanoseconds))
+    }
+
+    /// The moment so many nanoseconds earlier; the clock's start where that lies before it.
+    pub const fn before_nanos(self, nanoseconds: u64) -> Self {
+        Self(self.0.saturating_sub(nanoseconds))
+    }
+
+    /// The earlier of two moments, as far as there are any.
+    pub fn earlier(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (one, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
     }
 
     /// Time from `earlier` to this moment; zero if `earlier` is later.

@@ -75,7 +75,7 @@ impl Inbound {
 
     /// Takes a frame of the peer that arrived at `now`. There is room for it.
     pub fn push(&mut self, received: ReceivedFrame, now: Moment) {
-        let arrival = Arrival { at: now, origin: now.before(received.age) };
+        let arrival = Arrival { at: now, origin: now.before_nanos(received.age_ns) };
         if !self.queue.push(received.frame, arrival) {
             self.counters.stale += 1;
         }
@@ -97,7 +97,12 @@ impl Inbound {
             Waiting::Until(retry_at) => Some(retry_at),
             _ => None,
         };
-        [self.queue.deadline(), retry_at].into_iter().flatten().min()
+        Moment::earlier(self.queue.deadline(), retry_at)
+    }
+
+    /// Whether [`Inbound::flush`] has nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.waiting == Waiting::Nothing
     }
 
     /// Writes what waits, in order, as far as the bus takes it; `accepted` sees what it took, and when. `now` is when the
@@ -115,9 +120,6 @@ impl Inbound {
         clock: impl Fn() -> Moment,
         mut accepted: impl FnMut(&[Frame], &[Arrival], Moment),
     ) -> io::Result<()> {
-        if self.queue.is_empty() && self.waiting == Waiting::Nothing {
-            return Ok(());
-        }
         self.counters.stale += self.queue.discard_stale(now) as u64;
         if matches!(self.waiting, Waiting::Until(retry_at) if retry_at <= now)
             || self.lost_what_it_waited_for()
@@ -210,7 +212,7 @@ mod tests {
         inbound.retry();
         for number in 0..count {
             let frame = Frame::data(Identifier::extended(number).unwrap(), &[]).unwrap();
-            inbound.push(ReceivedFrame { frame, age: Duration::ZERO, one_way: None }, now);
+            inbound.push(ReceivedFrame { frame, age_ns: 0, one_way: None }, now);
         }
         inbound
     }

@@ -374,11 +374,9 @@ impl Link {
 
     /// Whether the peer must be told now that nothing more comes.
     pub fn wants_finish(&mut self) -> bool {
+        let Phase::Closing { finished, .. } = &mut self.phase else { return false };
         let said = self.outbound.is_idle() && !self.session.has_something_to_say();
-        match &mut self.phase {
-            Phase::Closing { finished, .. } if said => !std::mem::replace(finished, true),
-            _ => false,
-        }
+        said && !std::mem::replace(finished, true)
     }
 
     /// The peer was told that nothing more comes.
@@ -414,21 +412,15 @@ impl Link {
 
     /// When the link must be serviced next, even if nothing happens.
     pub fn deadline(&self) -> Option<Moment> {
-        let mut earliest = match self.phase {
+        let of_phase = match self.phase {
             Phase::Running => self.session.deadline(),
             Phase::Closing { until, .. } => Some(until),
             Phase::Draining { until, .. } | Phase::Parked { until } => until,
         };
-        let mut consider = |deadline: Option<Moment>| {
-            if let Some(deadline) = deadline {
-                earliest = Some(earliest.map_or(deadline, |earliest| earliest.min(deadline)));
-            }
-        };
-        self.buses.iter().for_each(|bus| consider(bus.inbound.deadline()));
-        if self.may_send() {
-            consider(self.outbound.deadline());
-        }
-        earliest
+        let of_buses = self.buses.iter().filter(|bus| !bus.inbound.is_idle());
+        let earliest =
+            of_buses.fold(of_phase, |earliest, bus| Moment::earlier(earliest, bus.inbound.deadline()));
+        if self.may_send() { Moment::earlier(earliest, self.outbound.deadline()) } else { earliest }
     }
 
     /// Whether there is nothing more to wait for.

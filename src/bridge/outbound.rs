@@ -27,7 +27,7 @@ const SHORTEST_PIECE_BYTES: usize = 4 * 1024;
 
 /// The longest time that a piece is meant to wait in TCP, as a part of the age that frames may have: what was handed to TCP
 /// can no longer be dropped, and goes out however old it is by then.
-const PIECE_PART_OF_AGE: u32 = 5;
+const PIECE_PART_OF_AGE: u64 = 5;
 
 /// How long frames may wait for more before they are sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,9 +53,9 @@ pub struct Outbound {
     in_flight_start: usize,
     in_flight_since: Moment,
     in_flight_bytes: usize,
-    /// Bytes that may be in flight while more wait: as many as TCP lately took within `piece_time`.
+    /// Bytes that may be in flight while more wait: as many as TCP lately took within `piece_time_ns`.
     piece_bytes: usize,
-    piece_time: Option<Duration>,
+    piece_time_ns: Option<u64>,
     /// The age, in nanoseconds, that frames may have.
     max_age_ns: u64,
     linger: Linger,
@@ -80,8 +80,8 @@ impl Outbound {
             in_flight_since: Moment::default(),
             in_flight_bytes: 0,
             piece_bytes: BUFFER_BYTES,
-            piece_time: max_age.map(|age| age / PIECE_PART_OF_AGE),
-            max_age_ns: max_age.map_or(u64::MAX, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)),
+            piece_time_ns: max_age.map(|age| nanoseconds(age) / PIECE_PART_OF_AGE),
+            max_age_ns: max_age.map_or(u64::MAX, nanoseconds),
             linger,
             sent_frames: 0,
             overdue_frames: 0,
@@ -146,17 +146,15 @@ impl Outbound {
             return Ok(());
         }
         // Once, unless what gathered is longer than a piece and TCP takes one at once.
-        while let Some(empty) = self.spare.take() {
+        loop {
             let looked_at = if self.received.is_empty() { now.wall } else { clock() };
             self.discard_stale(session, looked_at);
-            let speaks = session.has_something_to_say();
-            if !speaks && (self.filling.is_sent() || self.lingers(now.monotonic)) {
-                self.spare = Some(empty);
+            if !self.has_gathered(now.monotonic) && !session.has_something_to_say() {
                 return Ok(());
             }
+            let Some(empty) = self.spare.take() else { return Ok(()) };
             let (piece, frames) = self.take_piece(empty, session, now);
-            self.in_flight.clear();
-            self.in_flight.extend(self.received.drain(..frames));
+            self.note_in_flight(frames);
             self.in_flight_start = piece.sent_bytes();
             sent(&self.in_flight, looked_at);
             (self.in_flight_since, self.in_flight_bytes) = (now.monotonic, piece.unsent().len());
@@ -172,7 +170,6 @@ impl Outbound {
                 }
             }
         }
-        Ok(())
     }
 
     /// What is sent next, and how many frames are in it: all that has gathered, or as much as may be in flight.
@@ -210,12 +207,12 @@ impl Outbound {
 
     /// TCP took the last piece at some pace: the next one is as long as it takes within the time that it may.
     fn adapt_piece(&mut self, now: Moment) {
-        let Some(allowed) = self.piece_time else { return };
-        let took = now.since(self.in_flight_since);
-        if took <= allowed / 2 {
+        let Some(allowed_ns) = self.piece_time_ns else { return };
+        let took_ns = now.nanos_since(self.in_flight_since);
+        if took_ns <= allowed_ns / 2 {
             self.piece_bytes = (self.piece_bytes * 2).min(BUFFER_BYTES);
         } else {
-            let within = self.in_flight_bytes as u128 * allowed.as_nanos() / took.as_nanos();
+            let within = self.in_flight_bytes as u128 * u128::from(allowed_ns) / u128::from(took_ns);
             // Half a buffer at most, so that there is room for what the session says behind it.
             let within = usize::try_from(within).unwrap_or(usize::MAX).min(BUFFER_BYTES / 2);
             self.piece_bytes = within.max(SHORTEST_PIECE_BYTES);
@@ -276,6 +273,25 @@ impl Outbound {
         (self.received.len() + self.in_flight.len()) as u64
     }
 
+    /// The first `frames` frames go out.
+    fn note_in_flight(&mut self, frames: usize) {
+        self.in_flight.clear();
+        if frames == self.received.len() {
+            // All, as is usual: that needs no moving.
+            let (first, second) = self.received.as_slices();
+            self.in_flight.extend_from_slice(first);
+            self.in_flight.extend_from_slice(second);
+            self.received.clear();
+        } else {
+            self.in_flight.extend(self.received.drain(..frames));
+        }
+    }
+
+    /// Whether there is something to send, and no more is waited for.
+    fn has_gathered(&self, now: Moment) -> bool {
+        !self.filling.is_sent() && !self.lingers(now)
+    }
+
     /// Whether more frames are waited for.
     fn lingers(&self, now: Moment) -> bool {
         let Linger { time, frames } = self.linger;
@@ -300,6 +316,10 @@ impl Outbound {
     fn is_stale(&self, received: WallTime, now: WallTime) -> bool {
         now.nanos_since(received) > self.max_age_ns
     }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

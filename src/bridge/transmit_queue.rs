@@ -38,7 +38,7 @@ pub struct Piece<'a> {
 pub struct TransmitQueue {
     frames: VecDeque<Frame>,
     arrivals: VecDeque<Arrival>,
-    max_age: Option<Duration>,
+    max_age_ns: Option<u64>,
 }
 
 impl TransmitQueue {
@@ -47,7 +47,7 @@ impl TransmitQueue {
         Self {
             frames: VecDeque::with_capacity(CAPACITY),
             arrivals: VecDeque::with_capacity(CAPACITY),
-            max_age,
+            max_age_ns: max_age.map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)),
         }
     }
 
@@ -84,7 +84,7 @@ impl TransmitQueue {
         let fresh = arrivals[..piece].iter().take_while(|arrival| !self.is_stale(**arrival, now)).count();
         let (frames, arrivals) = (&frames[..fresh], &arrivals[..fresh]);
         let oldest = arrivals.iter().map(|arrival| arrival.origin).min();
-        let fresh_until = self.max_age.zip(oldest).map(|(max_age, oldest)| oldest.after(max_age));
+        let fresh_until = self.max_age_ns.zip(oldest).map(|(age_ns, oldest)| oldest.after_nanos(age_ns));
         Piece { frames, arrivals, fresh_until }
     }
 
@@ -101,11 +101,14 @@ impl TransmitQueue {
 
     /// When the oldest frame will have waited too long.
     pub fn deadline(&self) -> Option<Moment> {
-        Some(self.arrivals.front()?.origin.after(self.max_age?))
+        Some(self.arrivals.front()?.origin.after_nanos(self.max_age_ns?))
     }
 
     /// Discards what has waited too long at the front; returns how many.
     pub fn discard_stale(&mut self, now: Moment) -> usize {
+        if !self.arrivals.front().is_some_and(|arrival| self.is_stale(*arrival, now)) {
+            return 0;
+        }
         let stale = self.arrivals.iter().take_while(|arrival| self.is_stale(**arrival, now)).count();
         self.remove(stale);
         stale
@@ -119,7 +122,7 @@ impl TransmitQueue {
     }
 
     fn is_stale(&self, arrival: Arrival, now: Moment) -> bool {
-        self.max_age.is_some_and(|max_age| arrival.origin.after(max_age) <= now)
+        self.max_age_ns.is_some_and(|age_ns| arrival.origin.after_nanos(age_ns) <= now)
     }
 }
 

@@ -1,7 +1,5 @@
 //! What passes between a session and whoever drives it.
 
-use std::time::Duration;
-
 use crate::frame::Frame;
 use crate::wire::sequence::SequenceCounters;
 use crate::wire::v5::{BusState, Goodbye, Losses, Name};
@@ -11,8 +9,8 @@ use crate::wire::v5::{BusState, Goodbye, Losses, Name};
 pub struct ReceivedFrame {
     /// The frame as the kernel takes it.
     pub frame: Frame,
-    /// How long ago the peer's kernel received it, at the least; zero where the clocks do not allow to say.
-    pub age: Duration,
+    /// How many nanoseconds ago the peer's kernel received it, at the least; zero where the clocks do not allow to say.
+    pub age_ns: u64,
     /// How long ago that probably was, where the clocks allow to say.
     pub one_way: Option<OneWay>,
 }
@@ -29,7 +27,7 @@ pub struct OneWay {
 impl ReceivedFrame {
     /// A frame of which it is not known when the peer's kernel received it.
     pub fn of_unknown_age(frame: Frame) -> Self {
-        Self { frame, age: Duration::ZERO, one_way: None }
+        Self { frame, age_ns: 0, one_way: None }
     }
 }
 

@@ -79,8 +79,9 @@ impl Handler for Links {
     }
 
     fn stream_bytes(&mut self, token: Token, bytes: &[u8]) -> Consumed {
-        // Not the turn's: a heartbeat must not seem to have come before it did.
+        // Not the turn's, if something was reported before: a heartbeat must not seem to have come before it did.
         let now = self.clock.read();
+        self.turn_time.get_or_insert(now);
         let (index, _) = address::resolve(token);
         self.mark(index, Attention::Frames);
         match self.table.get_mut(index) {

@@ -44,7 +44,9 @@ impl Links {
         if !link.is_settled {
             self.settle(engine, index, now);
         }
-        self.take_news(index);
+        if self.table[index].as_ref().is_some_and(|link| link.session.has_news()) {
+            self.take_news(index);
+        }
         if let Err(error) = self.move_frames(engine, index, now)
             && let Some(link) = &mut self.table[index]
         {
@@ -88,7 +90,7 @@ impl Links {
 
     /// What the peer has said beside frames.
     fn take_news(&mut self, index: usize) {
-        let Some(link) = self.table[index].as_mut().filter(|link| link.session.has_news()) else { return };
+        let Some(link) = &mut self.table[index] else { return };
         while let Some(round_trip) = link.session.take_round_trip() {
             self.histograms.record(Kind::RoundTrip, nanoseconds(round_trip));
         }
@@ -103,6 +105,9 @@ impl Links {
         let records = self.recording == Some(index);
         let recorder = self.recorder.as_ref();
         for (number, LinkBus { id, inbound, .. }) in link.buses.iter_mut().enumerate() {
+            if inbound.is_idle() {
+                continue;
+            }
             let socket = &self.buses[number];
             let (clock, histograms) = (self.clock, &mut self.histograms);
             inbound.flush(
@@ -118,7 +123,8 @@ impl Links {
                 },
             )?;
         }
-        if link.session.has_something_to_say() {
+        let speaks = link.session.has_something_to_say();
+        if speaks {
             for (number, bus) in link.buses.iter().enumerate() {
                 link.session.note_disposal(number, bus.inbound.disposal());
             }
@@ -129,7 +135,7 @@ impl Links {
         }
         if link.may_send() {
             // A heartbeat says when it was sent, not when the turn began.
-            let now = if link.session.has_something_to_say() { self.clock.read() } else { now };
+            let now = if speaks { self.clock.read() } else { now };
             let histograms = &mut self.histograms;
             link.outbound.flush(engine, stream, &mut link.session, now, wall_time, |received, sent_at| {
                 record_sent(histograms, received, sent_at);

@@ -252,16 +252,17 @@ impl UringEngine {
         let mut waiting = 0;
         for index in 0..self.completions.len() {
             let completion = self.completions[index];
-            let is_too_much = match Operation::from_word(completion.word) {
-                Some(Operation::ReceivePackets(_)) => self.packet_bytes >= TURN_PACKET_BYTES,
-                Some(Operation::ReceiveBytes(_)) => self.stream_bytes >= TURN_STREAM_BYTES,
+            let Some(operation) = Operation::from_word(completion.word) else { continue };
+            let is_too_much = match operation {
+                Operation::ReceivePackets(_) => self.packet_bytes >= TURN_PACKET_BYTES,
+                Operation::ReceiveBytes(_) => self.stream_bytes >= TURN_STREAM_BYTES,
                 _ => false,
             };
             if is_too_much {
                 self.completions[waiting] = completion;
                 waiting += 1;
             } else {
-                happened |= self.complete(completion, handler);
+                happened |= self.complete(operation, completion, handler);
             }
         }
         self.completions.truncate(waiting);
@@ -276,10 +277,10 @@ impl UringEngine {
     }
 
     /// Works on a completion; false if it is of no interest to anybody else.
-    fn complete(&mut self, completion: Completion, handler: &mut impl Handler) -> bool {
-        match Operation::from_word(completion.word) {
-            Some(Operation::ReceivePackets(key)) => self.packet_received(key, completion, handler),
-            Some(Operation::AwaitWritable(key)) => {
+    fn complete(&mut self, operation: Operation, completion: Completion, handler: &mut impl Handler) -> bool {
+        match operation {
+            Operation::ReceivePackets(key) => self.packet_received(key, completion, handler),
+            Operation::AwaitWritable(key) => {
                 let Some(bus) = self.buses.find_mut(key) else { return false };
                 bus.awaiting_writable = false;
                 if !bus.closing {
@@ -287,13 +288,13 @@ impl UringEngine {
                 }
                 self.release_bus(key);
             }
-            Some(Operation::ReceiveBytes(key)) => self.bytes_received(key, completion, handler),
-            Some(Operation::Send(key)) => self.send_completed(key, completion, handler),
-            Some(Operation::Alarm(number)) => {
+            Operation::ReceiveBytes(key) => self.bytes_received(key, completion, handler),
+            Operation::Send(key) => self.send_completed(key, completion, handler),
+            Operation::Alarm(number) => {
                 self.alarm.is_set &= number != self.alarm.number;
                 return false;
             }
-            Some(Operation::Cancel) | None => return false,
+            Operation::Cancel => return false,
         }
         true
     }

@@ -40,7 +40,7 @@ impl Asked {
 pub struct Heartbeat {
     interval: Duration,
     /// So long a silence is death.
-    silence: Duration,
+    silence_ns: u64,
     last_heard: Moment,
     /// When this side last did anything.
     last_awake: Moment,
@@ -51,8 +51,9 @@ pub struct Heartbeat {
 impl Heartbeat {
     /// The first PING is due at once; an interval of zero is none.
     pub fn new(interval: Duration, now: Moment) -> Self {
-        let silence = interval * DEAD_AFTER;
-        Self { interval, silence, last_heard: now, last_awake: now, next_ping: now, pings: 0 }
+        let silence = interval.saturating_mul(DEAD_AFTER);
+        let silence_ns = u64::try_from(silence.as_nanos()).unwrap_or(u64::MAX);
+        Self { interval, silence_ns, last_heard: now, last_awake: now, next_ping: now, pings: 0 }
     }
 
     /// Something has come from the peer.
@@ -73,7 +74,7 @@ impl Heartbeat {
         if idle > self.interval + self.interval / 2 {
             self.last_heard = self.last_heard.after(idle);
         }
-        self.last_heard.after(self.silence) <= now
+        self.last_heard.after_nanos(self.silence_ns) <= now
     }
 
     /// Whether a PING is to be sent now. The next one is due an interval after it.
@@ -90,7 +91,7 @@ impl Heartbeat {
 
     /// When to look again.
     pub fn deadline(&self) -> Option<Moment> {
-        (!self.interval.is_zero()).then(|| self.next_ping.min(self.last_heard.after(self.silence)))
+        (!self.interval.is_zero()).then(|| self.next_ping.min(self.last_heard.after_nanos(self.silence_ns)))
     }
 }
 

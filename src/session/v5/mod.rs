@@ -348,11 +348,11 @@ impl Conversation {
         }
         let one_way = clock.and_then(|clock| one_way(entry.time(), wall, clock));
         // What is certain to have passed.
-        let age = one_way.map_or(Duration::ZERO, |one_way| {
+        let age_ns = one_way.map_or(0, |one_way| {
             let certain = one_way.elapsed_ns.saturating_sub_unsigned(one_way.uncertainty_ns);
-            Duration::from_nanos(u64::try_from(certain).unwrap_or(0))
+            u64::try_from(certain).unwrap_or(0)
         });
-        queue.push(bus, ReceivedFrame { frame: entry.to_frame(), age, one_way });
+        queue.push(bus, ReceivedFrame { frame: entry.to_frame(), age_ns, one_way });
     }
 
     /// The header of a frame record: which bus, and whether numbers are missing before it.
