@@ -135,16 +135,39 @@ impl ClockOffset {
     /// Where the peer's clock is at `now`; None before the first sample.
     ///
     /// `now` does not count the time that this machine sleeps, and neither does the uncertainty, until the next sample.
+    #[inline]
     pub fn estimate(&self, now: Moment) -> Option<Estimate> {
-        (self.filled > 0).then(|| {
-            let age_ns = age_ns(self.best.at, now);
-            let ahead_ns = i128::from(self.best.ahead_ns) + self.rate.over(age_ns);
-            let uncertainty_ns = i128::from(self.best.uncertainty_ns) + self.rate.uncertainty_over(age_ns);
-            Estimate {
-                ahead_ns: saturate(ahead_ns),
-                uncertainty_ns: u64::try_from(uncertainty_ns).unwrap_or(u64::MAX),
-            }
+        if self.filled == 0 {
+            return None;
+        }
+        self.estimate_in_words(now).or_else(|| Some(self.estimate_at_length(now)))
+    }
+
+    /// The estimate in numbers of 64 bits; `None` where they do not do. As a rule the best sample is not older than a
+    /// minute, and then they do: this is asked for every few frames, where a division of 128 bits costs as much as all else.
+    #[inline]
+    fn estimate_in_words(&self, now: Moment) -> Option<Estimate> {
+        let age_ns = i64::try_from(now.nanos_since(self.best.at)).ok()?;
+        let ahead_ns = age_ns.checked_mul(self.rate.ppb)? / PPB as i64;
+        let uncertainty_ns = match age_ns {
+            0 => 0,
+            _ => age_ns.checked_mul(self.rate.uncertainty_ppb)? / PPB as i64 + 2,
+        };
+        Some(Estimate {
+            ahead_ns: self.best.ahead_ns.checked_add(ahead_ns)?,
+            uncertainty_ns: u64::try_from(self.best.uncertainty_ns.checked_add(uncertainty_ns)?).ok()?,
         })
+    }
+
+    /// The same for any age.
+    fn estimate_at_length(&self, now: Moment) -> Estimate {
+        let age_ns = age_ns(self.best.at, now);
+        let ahead_ns = i128::from(self.best.ahead_ns) + self.rate.over(age_ns);
+        let uncertainty_ns = i128::from(self.best.uncertainty_ns) + self.rate.uncertainty_over(age_ns);
+        Estimate {
+            ahead_ns: saturate(ahead_ns),
+            uncertainty_ns: u64::try_from(uncertainty_ns).unwrap_or(u64::MAX),
+        }
     }
 
     fn own_clock_jumped(&self, now: Moment, wall: WallTime) -> bool {
@@ -247,20 +270,13 @@ impl Rate {
     }
 
     fn over(&self, age_ns: i128) -> i128 {
-        parts_of(age_ns, self.ppb)
+        age_ns * i128::from(self.ppb) / PPB
     }
 
     /// Rounded up, the rounding of [`Rate::over`] included.
     fn uncertainty_over(&self, age_ns: i128) -> i128 {
-        if age_ns == 0 { 0 } else { parts_of(age_ns, self.uncertainty_ppb) + 2 }
+        if age_ns == 0 { 0 } else { age_ns * i128::from(self.uncertainty_ppb) / PPB + 2 }
     }
-}
-
-/// So many parts in a thousand million, rounded towards zero. As a rule the sample is not older than a minute, and then
-/// the product fits into a register: a division of 128 bits costs as much as all else that is done for a frame.
-fn parts_of(age_ns: i128, ppb: i64) -> i128 {
-    let short = i64::try_from(age_ns).ok().and_then(|age_ns| age_ns.checked_mul(ppb));
-    short.map_or_else(|| age_ns * i128::from(ppb) / PPB, |product| (product / PPB as i64).into())
 }
 
 /// The most that the clocks may drift apart in that time, rounded up.
