@@ -22,6 +22,7 @@ const HEADER_BYTES: usize = size_of::<libc::cmsghdr>();
 const ALIGNMENT: usize = size_of::<usize>();
 
 /// Reads the messages that are known and passes over the rest.
+#[inline]
 pub fn parse(mut control: &[u8]) -> PacketInfo {
     let mut info = PacketInfo::default();
     while let Some((level, kind, data, rest)) = next_message(control) {

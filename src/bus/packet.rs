@@ -24,6 +24,7 @@ pub enum Packet<'a> {
 }
 
 /// Reads one packet of a bus of this kind.
+#[inline]
 pub fn interpret(kind: BusKind, packet: &[u8]) -> Packet<'_> {
     let images = match kind {
         BusKind::SocketCan => Images::single(packet),

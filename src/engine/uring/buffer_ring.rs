@@ -76,6 +76,7 @@ impl BufferRing {
     }
 
     /// The first `length` bytes of a buffer that a completion reported.
+    #[inline]
     pub fn filled(&self, buffer: u16, length: usize) -> &[u8] {
         assert!(length <= self.shape.buffer_bytes, "a completion fills one buffer");
         let start = self.address(buffer);
@@ -85,6 +86,7 @@ impl BufferRing {
     }
 
     /// Gives a buffer back; the kernel sees it after [`BufferRing::publish`].
+    #[inline]
     pub fn recycle(&mut self, buffer: u16) {
         let address = self.address(buffer);
         let slot = usize::from(self.tail & (self.shape.buffers - 1));
@@ -111,6 +113,7 @@ impl BufferRing {
     }
 
     /// Shows the kernel all buffers recycled so far.
+    #[inline]
     pub fn publish(&mut self) {
         // SAFETY: the entries were registered and are alive.
         let tail = unsafe { BufRingEntry::tail(self.entries.as_ptr()) };

@@ -33,8 +33,6 @@ use super::{
     TURN_STREAM_BYTES, Token, Written, bus_write, closed,
 };
 use crate::buffer::SendBuffer;
-use crate::bus::PACKET_BYTES;
-use crate::bus::control::CONTROL_BYTES;
 use crate::frame::Frame;
 
 /// How long the engine's end waits for the kernel to let go of its memory. Cancelled socket operations complete at
@@ -50,10 +48,9 @@ const CANCEL_ROUNDS: usize = 4;
 /// kernel ends the multishot receive with `ENOBUFS`, what comes waits in the socket, and the receive is armed anew.
 const PACKET_BUFFERS: Shape = Shape { group: 0, buffers: 2048, buffer_bytes: PACKET_BUFFER_BYTES };
 
-/// 16 bytes of `io_uring_recvmsg_out`, the control messages, and the packet, in whole cache lines. All buffers have
-/// 2.25 MiB. They are used in turn, so all of that is resident after a while, but of each only the lines that its packets
+/// What comes with a packet and the packet, in whole cache lines. All buffers have 2.25 MiB. They are used in turn, so all of that is resident after a while, but of each only the lines that its packets
 /// fill are read: three where a packet is one frame.
-const PACKET_BUFFER_BYTES: usize = (16 + CONTROL_BYTES + PACKET_BYTES).next_multiple_of(64);
+const PACKET_BUFFER_BYTES: usize = packet::BUFFER_BYTES.next_multiple_of(64);
 
 /// Bytes of all streams that can lie between two turns: enough that 64 clients who speak at once need no second one.
 /// A buffer takes 60 frames of the longest version 4 layout. When they run out, the same happens.
@@ -174,6 +171,7 @@ impl UringEngine {
 
     /// Puts a buffer into a stream's slot and submits what is unsent of it, or gives it back. The first attempt does not
     /// wait, so that it completes within the enter that submits it; what is left then waits for room in the kernel.
+    #[inline]
     fn submit_send(
         &mut self,
         key: Key,
@@ -240,7 +238,9 @@ impl UringEngine {
             self.show(key, handler);
             self.tell_end(key, handler);
         }
-        self.receive_again(handler);
+        if !self.starved.is_empty() {
+            self.receive_again(handler);
+        }
         // What an earlier call has fetched is reported first.
         let wait = if happened || !self.completions.is_empty() { Wait::NONE } else { wait };
         self.ring.enter(wait, &mut self.completions)?;
@@ -268,7 +268,9 @@ impl UringEngine {
         self.completions.truncate(waiting);
         self.packets.publish();
         self.bytes.publish();
-        self.receive_again(handler);
+        if !self.starved.is_empty() {
+            self.receive_again(handler);
+        }
         Ok(match (happened, is_interrupted) {
             (true, _) => Turned::Happened,
             (false, true) => Turned::Nothing,
@@ -277,6 +279,7 @@ impl UringEngine {
     }
 
     /// Works on a completion; false if it is of no interest to anybody else.
+    #[inline]
     fn complete(&mut self, operation: Operation, completion: Completion, handler: &mut impl Handler) -> bool {
         match operation {
             Operation::ReceivePackets(key) => self.packet_received(key, completion, handler),
@@ -299,6 +302,7 @@ impl UringEngine {
         true
     }
 
+    #[inline]
     fn packet_received(&mut self, key: Key, completion: Completion, handler: &mut impl Handler) {
         let more = cqueue::more(completion.flags);
         let mut stopped = None;
@@ -308,7 +312,7 @@ impl UringEngine {
                 _ if bus.closing => {}
                 (Ok(length), Some(buffer)) => {
                     let filled = self.packets.filled(buffer, length);
-                    match packet::deliver(bus.token, filled, &self.packet_header, handler) {
+                    match packet::deliver(bus.token, filled, handler) {
                         Ok(bytes) => self.packet_bytes += bytes,
                         Err(error) => stopped = Some(error),
                     }
@@ -330,6 +334,7 @@ impl UringEngine {
         self.release_bus(key);
     }
 
+    #[inline]
     fn bytes_received(&mut self, key: Key, completion: Completion, handler: &mut impl Handler) {
         let more = cqueue::more(completion.flags);
         let buffer = cqueue::buffer_select(completion.flags);
@@ -355,6 +360,7 @@ impl UringEngine {
     }
 
     /// Shows bytes that have just come, behind those that are left over, or keeps them while the stream is paused.
+    #[inline]
     fn show_new(&mut self, key: Key, buffer: u16, length: usize, handler: &mut impl Handler) {
         let Some(stream) = self.streams.find_mut(key) else { return };
         let bytes = self.bytes.filled(buffer, length);
@@ -365,7 +371,9 @@ impl UringEngine {
             self.show(key, handler);
         } else {
             let consumed = handler.stream_bytes(stream.token, bytes);
-            stream.keep(&bytes[consumed.bytes..]);
+            if consumed.bytes < bytes.len() {
+                stream.keep(&bytes[consumed.bytes..]);
+            }
             stream.paused = consumed.pause;
             self.settle(key);
         }
@@ -394,6 +402,7 @@ impl UringEngine {
     }
 
     /// Tells that nothing more comes, once, when all that came was shown.
+    #[inline]
     fn tell_end(&mut self, key: Key, handler: &mut impl Handler) {
         let Some(stream) = self.stream(key).filter(|stream| !stream.paused) else { return };
         if let End::Untold(error) = &mut stream.end {
@@ -430,6 +439,7 @@ impl UringEngine {
         }
     }
 
+    #[inline]
     fn send_completed(&mut self, key: Key, completion: Completion, handler: &mut impl Handler) {
         let Some(stream) = self.streams.find_mut(key) else { return };
         let Some(mut buffer) = stream.sending.take() else { return };
@@ -456,12 +466,14 @@ impl UringEngine {
         handler.stream_sent(token, buffer, result);
     }
 
+    #[inline]
     fn release_bus(&mut self, key: Key) {
         if self.buses.find(key).is_some_and(|bus| bus.closing && bus.is_idle()) {
             self.buses.remove(key);
         }
     }
 
+    #[inline]
     fn release_stream(&mut self, key: Key) {
         if self.streams.find(key).is_some_and(|stream| stream.closing && stream.is_idle()) {
             self.streams.remove(key);
