@@ -262,6 +262,7 @@ impl Session {
     }
 
     /// When [`Session::tick`] must be called next.
+    #[inline]
     pub fn deadline(&self) -> Option<Moment> {
         match (self.stage, &self.framing) {
             (Stage::AwaitFirstByte { until } | Stage::AwaitGreeting { until }, _) => Some(until),
@@ -279,6 +280,7 @@ impl Session {
     }
 
     /// Whether there is an event, or a round trip, to take.
+    #[inline]
     pub fn has_news(&self) -> bool {
         matches!(&self.framing, Framing::V5(conversation) if conversation.has_news())
     }
@@ -334,6 +336,7 @@ impl Session {
     }
 
     /// Whether a buffer is to be sent although no frame is in it.
+    #[inline]
     pub fn has_something_to_say(&self) -> bool {
         match &self.framing {
             Framing::V4(_) => false,
@@ -343,6 +346,7 @@ impl Session {
 
     /// Writes what is due behind the frames of a buffer that is about to be sent. The next frame goes into another one.
     /// `rest` holds the frames that will be sent after it.
+    #[inline]
     pub fn speak(&mut self, now: Now, out: &mut SendBuffer, rest: &[u8]) {
         if let Framing::V5(conversation) = &mut self.framing {
             conversation.turn_page();
@@ -357,6 +361,7 @@ impl Session {
     ///
     /// # Errors
     /// The peer does not speak the protocol: close the connection. Frames before the fault are in `queue`.
+    #[inline]
     pub fn receive(
         &mut self,
         bytes: &[u8],
@@ -388,6 +393,7 @@ impl Session {
     }
 
     /// Encodes a frame of a bus, received at `received_at`, into `out`.
+    #[inline]
     pub fn send(
         &mut self,
         bus: usize,

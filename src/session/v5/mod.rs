@@ -202,6 +202,7 @@ impl Conversation {
         }
     }
 
+    #[inline]
     pub fn send(
         &mut self,
         bus: usize,
@@ -295,6 +296,7 @@ impl Conversation {
         Ok(Progress { consumed, blocked: false })
     }
 
+    #[inline]
     pub fn deadline(&self) -> Option<Moment> {
         match self.stage {
             Stage::AwaitHello { until } => Some(until),

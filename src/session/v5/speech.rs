@@ -64,6 +64,7 @@ impl Conversation {
     }
 
     /// Whether [`Conversation::speak`] has something to say now.
+    #[inline]
     pub fn has_something_to_say(&self) -> bool {
         let Due { pong, states, losses_ripe, ping, goodbye, .. } = &self.due;
         self.is_open()

@@ -159,7 +159,12 @@ impl Header {
     }
 
     /// Writes the header to the start of `out`, which must have room for it.
+    ///
+    /// # Panics
+    /// If it has not: a bug of the caller.
+    #[inline]
     pub fn write(self, out: &mut [u8]) {
+        let out = out.first_chunk_mut::<HEADER_BYTES>().expect("there is room for a header");
         out[0] = self.kind.to_byte();
         out[1] = self.bus;
         out[2..4].copy_from_slice(&self.count.to_le_bytes());
