@@ -35,6 +35,10 @@ const SETTLING: Duration = Duration::from_secs(1);
 /// The same while a bus socket is being opened, which other tasks of the thread have a part in.
 const OPENING_SLICE: Duration = Duration::from_millis(1);
 
+/// How often the kernel is reminded of how to acknowledge: a system call for each stream that is heard of, to save every
+/// second packet back.
+const ACKNOWLEDGEMENTS: Duration = Duration::from_millis(100);
+
 /// How often a bus that is gone is looked for, where no notice of it comes (a software bus), or none that was read.
 const BUS_RETRY: Duration = Duration::from_millis(100);
 
@@ -66,6 +70,8 @@ struct Inner<E: Engine> {
     alarm_at: Moment,
     /// Until when the last link that was opened is new.
     settled_at: Moment,
+    /// When acknowledgements are to be seen to again.
+    acknowledge_at: Moment,
     /// Asks the engine again and again instead of waiting.
     busy_poll: bool,
 }
@@ -81,6 +87,7 @@ impl<E: Engine> DataPath<E> {
             last_event: Moment::default(),
             alarm_at: Moment::default(),
             settled_at: Moment::default(),
+            acknowledge_at: Moment::default(),
             busy_poll,
         };
         Self {
@@ -259,6 +266,10 @@ impl<E: Engine> Inner<E> {
             self.service(now);
             self.engine.turn(Duration::ZERO, &mut self.links)?;
             return Ok(false);
+        }
+        if self.acknowledge_at <= now.monotonic {
+            self.links.delay_acknowledgements(&self.engine);
+            self.acknowledge_at = now.monotonic.after(ACKNOWLEDGEMENTS);
         }
         let polls = self.busy_poll && self.links.count() > 0;
         let end = if polls {

@@ -74,6 +74,7 @@ impl Inbound {
     }
 
     /// Takes a frame of the peer that arrived at `now`. There is room for it.
+    #[inline]
     pub fn push(&mut self, received: ReceivedFrame, now: Moment) {
         let arrival = Arrival { at: now, origin: now.before_nanos(received.age_ns) };
         if !self.queue.push(received.frame, arrival) {
@@ -92,6 +93,7 @@ impl Inbound {
     }
 
     /// When [`Inbound::flush`] must be called next, even if nothing happens.
+    #[inline]
     pub fn deadline(&self) -> Option<Moment> {
         let retry_at = match self.waiting {
             Waiting::Until(retry_at) => Some(retry_at),
@@ -112,6 +114,7 @@ impl Inbound {
     ///
     /// # Errors
     /// The engine cannot watch the socket.
+    #[inline]
     pub fn flush<E: Engine>(
         &mut self,
         engine: &mut E,

@@ -132,6 +132,8 @@ pub struct Link {
     pub is_settled: bool,
     /// Whether the stream waits for room in a queue.
     pub paused: bool,
+    /// Whether something has come from the peer since acknowledgements were last seen to.
+    pub has_heard: bool,
     /// [`Link::deadline`] when the link was last serviced.
     pub known_deadline: Option<Moment>,
     /// Lines about what the peer has told.
@@ -201,6 +203,7 @@ impl Link {
             dirty: false,
             is_settled: false,
             paused: false,
+            has_heard: false,
             known_deadline: None,
             said: LineLimit::default(),
             reported: Counters::default(),
@@ -237,6 +240,7 @@ impl Link {
         }
     }
 
+    #[inline]
     fn frame<'a>(&mut self, context: &PacketContext<'_>, image: Image<'a>) -> Option<Image<'a>> {
         let counts = &mut self.buses[context.bus].counts;
         let kernel_has_filtered = context.kind == BusKind::SocketCan && context.filter.kernel_is_exact;
@@ -295,6 +299,7 @@ impl Link {
             // The new connection began with what had arrived then: both sides count this as lost under way.
             return Consumed { bytes: bytes.len(), pause: false };
         }
+        self.has_heard = true;
         let mut queues = Queues { buses: &mut self.buses, now: now.monotonic, witness };
         match self.session.receive(bytes, now, &mut queues) {
             Ok(progress) => {
@@ -411,6 +416,7 @@ impl Link {
     }
 
     /// When the link must be serviced next, even if nothing happens.
+    #[inline]
     pub fn deadline(&self) -> Option<Moment> {
         let of_phase = match self.phase {
             Phase::Running => self.session.deadline(),

@@ -101,6 +101,7 @@ impl Outbound {
     }
 
     /// Encodes a frame behind those that wait.
+    #[inline]
     pub fn add_frame(
         &mut self,
         session: &mut Session,
@@ -132,6 +133,7 @@ impl Outbound {
     ///
     /// # Errors
     /// The stream is broken.
+    #[inline]
     pub fn flush<E: Engine>(
         &mut self,
         engine: &mut E,
@@ -173,6 +175,7 @@ impl Outbound {
     }
 
     /// What is sent next, and how many frames are in it: all that has gathered, or as much as may be in flight.
+    #[inline]
     fn take_piece(&mut self, mut empty: SendBuffer, session: &mut Session, now: Now) -> (SendBuffer, usize) {
         if self.filling.unsent().len() <= self.piece_bytes {
             session.speak(now, &mut self.filling, &[]);
@@ -190,6 +193,7 @@ impl Outbound {
     }
 
     /// Takes a buffer back from the engine, all of which was sent, by `sent_at`, or not.
+    #[inline]
     pub fn give_back(&mut self, mut buffer: SendBuffer, session: &Session, sent_at: Option<Now>) {
         match sent_at {
             Some(now) => {
@@ -303,6 +307,7 @@ impl Outbound {
 
     /// Discards what grew too old while the buffer before it was in flight. Its sequence numbers are used up: the peer sees
     /// what is missing.
+    #[inline]
     fn discard_stale(&mut self, session: &mut Session, now: WallTime) {
         let stale = self.received.iter().take_while(|received| self.is_stale(**received, now)).count();
         if stale == 0 {

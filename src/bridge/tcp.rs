@@ -101,6 +101,17 @@ pub fn leave_liveness_to_session(stream: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&stream).set_tcp_user_timeout(None)
 }
 
+/// Has every second segment acknowledged instead of each one. The kernel takes a stream that goes one way for a bulk
+/// transfer, and acknowledges as soon as the receiver has read: for single frames that is a packet back for each. Data
+/// of ours still takes the acknowledgement along, and what is left alone is acknowledged after 40 ms; when that happens, the
+/// kernel goes back to its habit, so that this is to be said again and again.
+///
+/// # Errors
+/// The kernel's; the option is as old as Linux 2.4.
+pub fn delay_acknowledgements(stream: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&stream).set_tcp_quickack(false)
+}
+
 /// An address as people write it: an IPv4 client of a dual-stack server without its `::ffff:`.
 pub fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())

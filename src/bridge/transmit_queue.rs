@@ -58,6 +58,7 @@ impl TransmitQueue {
 
     /// Adds a frame, for which there is room; false if it is too old already, and was not added.
     #[must_use]
+    #[inline]
     pub fn push(&mut self, frame: Frame, arrival: Arrival) -> bool {
         if self.is_stale(arrival, arrival.at) {
             return false;
@@ -78,6 +79,7 @@ impl TransmitQueue {
     }
 
     /// The oldest frames, as many as lie in one piece and are fresh, `limit` at most.
+    #[inline]
     pub fn front(&self, now: Moment, limit: usize) -> Piece<'_> {
         let (frames, arrivals) = (self.frames.as_slices().0, self.arrivals.as_slices().0);
         let piece = frames.len().min(arrivals.len()).min(limit);
@@ -94,9 +96,16 @@ impl TransmitQueue {
     }
 
     /// Takes `count` frames away from the front.
+    #[inline]
     pub fn remove(&mut self, count: usize) {
-        self.frames.drain(..count);
-        self.arrivals.drain(..count);
+        if count == self.len() {
+            // All, as is usual: that needs no moving.
+            self.frames.clear();
+            self.arrivals.clear();
+        } else {
+            self.frames.drain(..count);
+            self.arrivals.drain(..count);
+        }
     }
 
     /// When the oldest frame will have waited too long.
@@ -105,6 +114,7 @@ impl TransmitQueue {
     }
 
     /// Discards what has waited too long at the front; returns how many.
+    #[inline]
     pub fn discard_stale(&mut self, now: Moment) -> usize {
         if !self.arrivals.front().is_some_and(|arrival| self.is_stale(*arrival, now)) {
             return 0;

@@ -14,12 +14,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::bus_socket::BusSocket;
 use super::clock::{Clock, TurnClock};
 use super::incidents::{self, LineLimit};
 use super::link::{Ended, Link, LinkLimits};
+use super::tcp;
 use crate::engine::Engine;
 use crate::metrics::Counters;
 use crate::metrics::histograms::Histograms;
@@ -196,6 +197,19 @@ impl Links {
         let unsaid = self.refusals.tick();
         if unsaid > 0 {
             warn!("{unsaid} more connections refused or left before a greeting");
+        }
+    }
+
+    /// Has the kernel go on to delay acknowledgements, where something has come since the last call.
+    pub fn delay_acknowledgements<E: Engine>(&mut self, engine: &E) {
+        for link in self.table.iter_mut().flatten() {
+            if !std::mem::take(&mut link.has_heard) {
+                continue;
+            }
+            let descriptor = link.stream.and_then(|stream| engine.stream_descriptor(stream));
+            if let Some(Err(error)) = descriptor.map(tcp::delay_acknowledgements) {
+                debug!("{}: each segment is acknowledged: {error}", link.name);
+            }
         }
     }
 

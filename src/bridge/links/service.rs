@@ -38,6 +38,7 @@ impl Links {
         deadlines_moved
     }
 
+    #[inline]
     fn service_one<E: Engine>(&mut self, engine: &mut E, index: usize, now: Now) {
         let Some(link) = &mut self.table[index] else { return };
         link.dirty = false;
@@ -100,6 +101,7 @@ impl Links {
     }
 
     /// Both directions of a link, as far as they go now.
+    #[inline]
     fn move_frames<E: Engine>(&mut self, engine: &mut E, index: usize, now: Now) -> io::Result<()> {
         let Some(link) = &mut self.table[index] else { return Ok(()) };
         let records = self.recording == Some(index);
@@ -259,6 +261,7 @@ impl Links {
 }
 
 /// Frames that were handed to TCP, by when the kernel received them.
+#[inline]
 fn record_sent(histograms: &mut Histograms, received: &[WallTime], now: WallTime) {
     if received.is_empty() {
         return;
@@ -270,6 +273,7 @@ fn record_sent(histograms: &mut Histograms, received: &[WallTime], now: WallTime
 }
 
 /// Frames that a bus took, by when they arrived.
+#[inline]
 fn record_accepted(histograms: &mut Histograms, arrivals: &[Arrival], now: Moment) {
     if arrivals.is_empty() {
         return;
