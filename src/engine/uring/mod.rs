@@ -7,20 +7,24 @@
 //! The kernel owns the memory of submitted operations until their last completion. [`Drop`] cancels and awaits all of
 //! them before memory goes, and leaves the memory to a kernel that does not let go of it.
 
+mod alarm;
 mod buffer_ring;
 mod descriptor;
 mod doorbell;
 mod operation;
 mod packet;
+mod receiving;
 mod ring;
+mod sending;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use io_uring::types::{CancelBuilder, Fd, Timespec};
-use io_uring::{cqueue, opcode, squeue};
+use io_uring::types::{CancelBuilder, Fd};
+use io_uring::{opcode, squeue};
 
+use self::alarm::Alarm;
 use self::buffer_ring::{BufferRing, Shape};
 use self::descriptor::{Bus, End, Stream};
 use self::doorbell::Doorbell;
@@ -29,7 +33,7 @@ use self::ring::{Completion, Ring, Wait};
 use super::slots::{Key, Slots};
 use super::socket::shutdown_write;
 use super::{
-    BusId, Consumed, Engine, Handler, Packing, STREAM_RECEIVE_BYTES, Sending, StreamId, TURN_PACKET_BYTES,
+    BusId, Engine, Handler, Packing, STREAM_RECEIVE_BYTES, Sending, StreamId, TURN_PACKET_BYTES,
     TURN_STREAM_BYTES, Token, Written, bus_write, closed,
 };
 use crate::buffer::SendBuffer;
@@ -39,10 +43,6 @@ use crate::frame::Frame;
 /// once; a kernel that does not let go within this time is given the memory for good.
 const DRAIN_WAIT: Duration = Duration::from_millis(100);
 const DRAIN_ROUNDS: usize = 50;
-
-/// System calls that the end of a stream may take to learn how much of a send was taken. A cancelled send completes
-/// within the second, when the kernel has queued the cancellation's work and then does it.
-const CANCEL_ROUNDS: usize = 4;
 
 /// Packets that can lie between two turns: a quarter of a second of a saturated 1 Mbit/s bus. When buffers run out the
 /// kernel ends the multishot receive with `ENOBUFS`, what comes waits in the socket, and the receive is armed anew.
@@ -95,17 +95,6 @@ enum Turned {
     OwnAffairs,
 }
 
-/// A timer in the ring.
-#[derive(Default)]
-struct Alarm {
-    /// Which of those that were set counts: the kernel may still tell of earlier ones.
-    number: u32,
-    /// It was set and has not rung.
-    is_set: bool,
-    /// Boxed, because the kernel is given its address. It reads it when the operation is submitted.
-    after: Box<Timespec>,
-}
-
 impl UringEngine {
     fn bus(&mut self, key: Key) -> Option<&mut Bus> {
         self.buses.find_mut(key).filter(|bus| !bus.closing)
@@ -139,67 +128,6 @@ impl UringEngine {
         result
     }
 
-    fn receive_packets(&mut self, key: Key) -> io::Result<()> {
-        let Some(bus) = self.buses.find_mut(key).filter(|bus| !bus.closing && !bus.receiving) else {
-            return Ok(());
-        };
-        let descriptor = Fd(bus.descriptor.as_raw_fd());
-        let entry =
-            opcode::RecvMsgMulti::new(descriptor, &raw const *self.packet_header, self.packets.group())
-                .build()
-                .user_data(Operation::ReceivePackets(key).to_word());
-        // SAFETY: the header is boxed and never changed, packets go to the buffer ring, and both are kept (or leaked)
-        // until the last completion.
-        unsafe { self.ring.push(&entry) }?;
-        bus.receiving = true;
-        Ok(())
-    }
-
-    fn receive_bytes(&mut self, key: Key) -> io::Result<()> {
-        let Some(stream) = self.streams.find_mut(key) else { return Ok(()) };
-        if stream.closing || stream.receiving || !matches!(stream.end, End::Open) {
-            return Ok(());
-        }
-        let entry = opcode::RecvMulti::new(Fd(stream.descriptor.as_raw_fd()), self.bytes.group())
-            .build()
-            .user_data(Operation::ReceiveBytes(key).to_word());
-        // SAFETY: bytes go to the buffer ring, which is kept (or leaked) until the last completion.
-        unsafe { self.ring.push(&entry) }?;
-        stream.receiving = true;
-        Ok(())
-    }
-
-    /// Puts a buffer into a stream's slot and submits what is unsent of it, or gives it back. The first attempt does not
-    /// wait, so that it completes within the enter that submits it; what is left then waits for room in the kernel.
-    #[inline]
-    fn submit_send(
-        &mut self,
-        key: Key,
-        buffer: SendBuffer,
-        first: bool,
-    ) -> Result<(), (SendBuffer, io::Error)> {
-        let Some(stream) = self.streams.find_mut(key) else { return Err((buffer, closed())) };
-        let buffer = stream.sending.insert(buffer);
-        let unsent = buffer.unsent();
-        let length = u32::try_from(unsent.len()).unwrap_or(u32::MAX);
-        let flags = libc::MSG_NOSIGNAL | if first { libc::MSG_DONTWAIT } else { 0 };
-        let entry = opcode::Send::new(Fd(stream.descriptor.as_raw_fd()), unsent.as_ptr(), length)
-            .flags(flags)
-            .build()
-            .user_data(Operation::Send(key).to_word());
-        // SAFETY: the buffer's bytes are boxed and stay in the slot, unchanged, until the completion.
-        let pushed = unsafe { self.ring.push(&entry) };
-        if let Err(error) = pushed
-            && let Some(buffer) = stream.sending.take()
-        {
-            return Err((buffer, error));
-        }
-        if first {
-            self.ring.expect_immediate();
-        }
-        Ok(())
-    }
-
     /// Asks the kernel to end an operation early. Its own completion still comes.
     fn cancel(&mut self, operation: Operation) {
         let entry: squeue::Entry =
@@ -210,24 +138,6 @@ impl UringEngine {
             // The slot stays until the operation ends by itself; nothing is heard of it.
             tracing::warn!("io_uring: cannot cancel {operation:?}: {error}");
         }
-    }
-
-    /// How many bytes of a closing stream's buffer the kernel has taken. Its send, which was cancelled, may have been
-    /// done meanwhile: completions are fetched to know, and kept for the next turn.
-    fn taken_of_send(&mut self, key: Key) -> Option<usize> {
-        let before = self.streams.find(key)?.sending.as_ref()?.sent_bytes();
-        let word = Operation::Send(key).to_word();
-        for _ in 0..CANCEL_ROUNDS {
-            let completion = self.completions.iter().find(|completion| completion.word == word);
-            if let Some(completion) = completion {
-                return Some(before + completion.outcome().unwrap_or(0));
-            }
-            if let Err(error) = self.ring.enter(Wait::NONE, &mut self.completions) {
-                tracing::warn!("io_uring: cannot ask what was sent: {error}");
-                break;
-            }
-        }
-        Some(before)
     }
 
     /// One enter, and what has come of it.
@@ -294,176 +204,12 @@ impl UringEngine {
             Operation::ReceiveBytes(key) => self.bytes_received(key, completion, handler),
             Operation::Send(key) => self.send_completed(key, completion, handler),
             Operation::Alarm(number) => {
-                self.alarm.is_set &= number != self.alarm.number;
+                self.alarm_rang(number);
                 return false;
             }
             Operation::Cancel => return false,
         }
         true
-    }
-
-    #[inline]
-    fn packet_received(&mut self, key: Key, completion: Completion, handler: &mut impl Handler) {
-        let more = cqueue::more(completion.flags);
-        let mut stopped = None;
-        if let Some(bus) = self.buses.find_mut(key) {
-            bus.receiving = more;
-            match (completion.outcome(), cqueue::buffer_select(completion.flags)) {
-                _ if bus.closing => {}
-                (Ok(length), Some(buffer)) => {
-                    let filled = self.packets.filled(buffer, length);
-                    match packet::deliver(bus.token, filled, handler) {
-                        Ok(bytes) => self.packet_bytes += bytes,
-                        Err(error) => stopped = Some(error),
-                    }
-                }
-                (Ok(_), None) => stopped = Some(io::ErrorKind::UnexpectedEof.into()),
-                (Err(error), _) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
-                (Err(error), _) => stopped = Some(error),
-            }
-            if let (Some(error), false) = (stopped.take(), bus.closing) {
-                handler.bus_stopped(bus.token, error);
-            } else if !more {
-                // Out of buffers, or the kernel ended it for reasons of its own: armed again after recycling.
-                self.starved.push(Operation::ReceivePackets(key));
-            }
-        }
-        if let Some(buffer) = cqueue::buffer_select(completion.flags) {
-            self.packets.recycle(buffer);
-        }
-        self.release_bus(key);
-    }
-
-    #[inline]
-    fn bytes_received(&mut self, key: Key, completion: Completion, handler: &mut impl Handler) {
-        let more = cqueue::more(completion.flags);
-        let buffer = cqueue::buffer_select(completion.flags);
-        if let Some(stream) = self.streams.find_mut(key) {
-            stream.receiving = more;
-            self.stream_bytes += completion.outcome().unwrap_or(0);
-            match (completion.outcome(), buffer) {
-                _ if stream.closing => {}
-                (Ok(length), Some(buffer)) if length > 0 => self.show_new(key, buffer, length, handler),
-                (Ok(_), _) => stream.end = End::Untold(None),
-                (Err(error), _) if !is_to_be_armed_again(&error) => stream.end = End::Untold(Some(error)),
-                (Err(_), _) => {}
-            }
-        }
-        if let Some(buffer) = buffer {
-            self.bytes.recycle(buffer);
-        }
-        if !more {
-            self.starved.push(Operation::ReceiveBytes(key));
-        }
-        self.tell_end(key, handler);
-        self.release_stream(key);
-    }
-
-    /// Shows bytes that have just come, behind those that are left over, or keeps them while the stream is paused.
-    #[inline]
-    fn show_new(&mut self, key: Key, buffer: u16, length: usize, handler: &mut impl Handler) {
-        let Some(stream) = self.streams.find_mut(key) else { return };
-        let bytes = self.bytes.filled(buffer, length);
-        if stream.paused {
-            stream.keep(bytes);
-        } else if stream.filled > 0 {
-            stream.keep(bytes);
-            self.show(key, handler);
-        } else {
-            let consumed = handler.stream_bytes(stream.token, bytes);
-            if consumed.bytes < bytes.len() {
-                stream.keep(&bytes[consumed.bytes..]);
-            }
-            stream.paused = consumed.pause;
-            self.settle(key);
-        }
-    }
-
-    /// Shows a stream's unconsumed bytes, keeps what is left at the front of its memory, and receives on.
-    fn show(&mut self, key: Key, handler: &mut impl Handler) {
-        let Some(stream) = self.stream(key) else { return };
-        let Consumed { bytes, pause } = handler.stream_bytes(stream.token, &stream.received[..stream.filled]);
-        stream.received.copy_within(bytes..stream.filled, 0);
-        stream.filled -= bytes;
-        stream.paused = pause;
-        self.settle(key);
-    }
-
-    /// After bytes were shown: ends the receive of a stream that is paused, and has one that is not receive.
-    fn settle(&mut self, key: Key) {
-        let Some(stream) = self.stream(key) else { return };
-        // Of a full buffer nothing is wanted.
-        stream.paused |= stream.filled >= STREAM_RECEIVE_BYTES;
-        match (stream.paused, stream.receiving) {
-            (true, true) => self.cancel(Operation::ReceiveBytes(key)),
-            (false, false) => self.starved.push(Operation::ReceiveBytes(key)),
-            _ => {}
-        }
-    }
-
-    /// Tells that nothing more comes, once, when all that came was shown.
-    #[inline]
-    fn tell_end(&mut self, key: Key, handler: &mut impl Handler) {
-        let Some(stream) = self.stream(key).filter(|stream| !stream.paused) else { return };
-        if let End::Untold(error) = &mut stream.end {
-            let error = error.take();
-            stream.end = End::Told;
-            handler.stream_ended(stream.token, stream.filled, error);
-        }
-    }
-
-    /// Arms receives anew that have ended, and ends what cannot be received from.
-    fn receive_again(&mut self, handler: &mut impl Handler) {
-        while let Some(operation) = self.starved.pop() {
-            match operation {
-                Operation::ReceivePackets(key) => {
-                    if let Err(error) = self.receive_packets(key)
-                        && let Some(bus) = self.bus(key)
-                    {
-                        handler.bus_stopped(bus.token, error);
-                    }
-                }
-                Operation::ReceiveBytes(key) => {
-                    if self.stream(key).is_none_or(|stream| stream.paused) {
-                        continue;
-                    }
-                    if let Err(error) = self.receive_bytes(key)
-                        && let Some(stream) = self.stream(key)
-                    {
-                        stream.end = End::Untold(Some(error));
-                        self.tell_end(key, handler);
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-
-    #[inline]
-    fn send_completed(&mut self, key: Key, completion: Completion, handler: &mut impl Handler) {
-        let Some(stream) = self.streams.find_mut(key) else { return };
-        let Some(mut buffer) = stream.sending.take() else { return };
-        let mut result = match completion.outcome() {
-            Ok(count) => {
-                buffer.consume(count);
-                Ok(())
-            }
-            Err(error) if is_passing(&error) => Ok(()),
-            Err(error) => Err(error),
-        };
-        if stream.closing {
-            drop(buffer);
-            self.release_stream(key);
-            return;
-        }
-        let token = stream.token;
-        if result.is_ok() && !buffer.is_sent() {
-            match self.submit_send(key, buffer, false) {
-                Ok(()) => return,
-                Err((unsent, error)) => (buffer, result) = (unsent, Err(error)),
-            }
-        }
-        handler.stream_sent(token, buffer, result);
     }
 
     #[inline]
@@ -479,11 +225,6 @@ impl UringEngine {
             self.streams.remove(key);
         }
     }
-}
-
-/// Whether a receive that ended so is to go on: it was cancelled for a pause, or ran out of buffers.
-fn is_to_be_armed_again(error: &io::Error) -> bool {
-    is_passing(error) || matches!(error.raw_os_error(), Some(libc::ECANCELED | libc::ENOBUFS))
 }
 
 /// Whether the same operation may have better luck.
@@ -656,19 +397,7 @@ impl Engine for UringEngine {
     }
 
     fn set_alarm(&mut self, after: Duration) -> io::Result<()> {
-        if std::mem::take(&mut self.alarm.is_set) {
-            self.cancel(Operation::Alarm(self.alarm.number));
-        }
-        self.alarm.number = self.alarm.number.wrapping_add(1);
-        *self.alarm.after = Timespec::from(after);
-        let entry = opcode::Timeout::new(&raw const *self.alarm.after)
-            .build()
-            .user_data(Operation::Alarm(self.alarm.number).to_word());
-        // SAFETY: the time is boxed. The kernel copies it when the operation is submitted; if it is overwritten before
-        // that, by a later alarm, the earlier one no longer counts.
-        unsafe { self.ring.push(&entry) }?;
-        self.alarm.is_set = true;
-        Ok(())
+        self.replace_alarm(after)
     }
 
     fn turn_to_alarm(&mut self, handler: &mut impl Handler) -> io::Result<bool> {

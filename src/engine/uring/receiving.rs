@@ -1,0 +1,188 @@
+//! Receiving: one multishot operation a descriptor, into shared rings of buffers.
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use io_uring::types::Fd;
+use io_uring::{cqueue, opcode};
+
+use super::descriptor::End;
+use super::operation::Operation;
+use super::ring::Completion;
+use super::{UringEngine, is_passing, packet};
+use crate::engine::slots::Key;
+use crate::engine::{Consumed, Handler, STREAM_RECEIVE_BYTES};
+
+impl UringEngine {
+    pub(super) fn receive_packets(&mut self, key: Key) -> io::Result<()> {
+        let Some(bus) = self.buses.find_mut(key).filter(|bus| !bus.closing && !bus.receiving) else {
+            return Ok(());
+        };
+        let descriptor = Fd(bus.descriptor.as_raw_fd());
+        let entry =
+            opcode::RecvMsgMulti::new(descriptor, &raw const *self.packet_header, self.packets.group())
+                .build()
+                .user_data(Operation::ReceivePackets(key).to_word());
+        // SAFETY: the header is boxed and never changed, packets go to the buffer ring, and both are kept (or leaked)
+        // until the last completion.
+        unsafe { self.ring.push(&entry) }?;
+        bus.receiving = true;
+        Ok(())
+    }
+
+    pub(super) fn receive_bytes(&mut self, key: Key) -> io::Result<()> {
+        let Some(stream) = self.streams.find_mut(key) else { return Ok(()) };
+        if stream.closing || stream.receiving || !matches!(stream.end, End::Open) {
+            return Ok(());
+        }
+        let entry = opcode::RecvMulti::new(Fd(stream.descriptor.as_raw_fd()), self.bytes.group())
+            .build()
+            .user_data(Operation::ReceiveBytes(key).to_word());
+        // SAFETY: bytes go to the buffer ring, which is kept (or leaked) until the last completion.
+        unsafe { self.ring.push(&entry) }?;
+        stream.receiving = true;
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn packet_received(&mut self, key: Key, completion: Completion, handler: &mut impl Handler) {
+        let more = cqueue::more(completion.flags);
+        let mut stopped = None;
+        if let Some(bus) = self.buses.find_mut(key) {
+            bus.receiving = more;
+            match (completion.outcome(), cqueue::buffer_select(completion.flags)) {
+                _ if bus.closing => {}
+                (Ok(length), Some(buffer)) => {
+                    let filled = self.packets.filled(buffer, length);
+                    match packet::deliver(bus.token, filled, handler) {
+                        Ok(bytes) => self.packet_bytes += bytes,
+                        Err(error) => stopped = Some(error),
+                    }
+                }
+                (Ok(_), None) => stopped = Some(io::ErrorKind::UnexpectedEof.into()),
+                (Err(error), _) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+                (Err(error), _) => stopped = Some(error),
+            }
+            if let (Some(error), false) = (stopped.take(), bus.closing) {
+                handler.bus_stopped(bus.token, error);
+            } else if !more {
+                // Out of buffers, or the kernel ended it for reasons of its own: armed again after recycling.
+                self.starved.push(Operation::ReceivePackets(key));
+            }
+        }
+        if let Some(buffer) = cqueue::buffer_select(completion.flags) {
+            self.packets.recycle(buffer);
+        }
+        self.release_bus(key);
+    }
+
+    #[inline]
+    pub(super) fn bytes_received(&mut self, key: Key, completion: Completion, handler: &mut impl Handler) {
+        let more = cqueue::more(completion.flags);
+        let buffer = cqueue::buffer_select(completion.flags);
+        if let Some(stream) = self.streams.find_mut(key) {
+            stream.receiving = more;
+            self.stream_bytes += completion.outcome().unwrap_or(0);
+            match (completion.outcome(), buffer) {
+                _ if stream.closing => {}
+                (Ok(length), Some(buffer)) if length > 0 => self.show_new(key, buffer, length, handler),
+                (Ok(_), _) => stream.end = End::Untold(None),
+                (Err(error), _) if !is_to_be_armed_again(&error) => stream.end = End::Untold(Some(error)),
+                (Err(_), _) => {}
+            }
+        }
+        if let Some(buffer) = buffer {
+            self.bytes.recycle(buffer);
+        }
+        if !more {
+            self.starved.push(Operation::ReceiveBytes(key));
+        }
+        self.tell_end(key, handler);
+        self.release_stream(key);
+    }
+
+    /// Shows bytes that have just come, behind those that are left over, or keeps them while the stream is paused.
+    #[inline]
+    fn show_new(&mut self, key: Key, buffer: u16, length: usize, handler: &mut impl Handler) {
+        let Some(stream) = self.streams.find_mut(key) else { return };
+        let bytes = self.bytes.filled(buffer, length);
+        if stream.paused {
+            stream.keep(bytes);
+        } else if stream.filled > 0 {
+            stream.keep(bytes);
+            self.show(key, handler);
+        } else {
+            let consumed = handler.stream_bytes(stream.token, bytes);
+            if consumed.bytes < bytes.len() {
+                stream.keep(&bytes[consumed.bytes..]);
+            }
+            stream.paused = consumed.pause;
+            self.settle(key);
+        }
+    }
+
+    /// Shows a stream's unconsumed bytes, keeps what is left at the front of its memory, and receives on.
+    pub(super) fn show(&mut self, key: Key, handler: &mut impl Handler) {
+        let Some(stream) = self.stream(key) else { return };
+        let Consumed { bytes, pause } = handler.stream_bytes(stream.token, &stream.received[..stream.filled]);
+        stream.received.copy_within(bytes..stream.filled, 0);
+        stream.filled -= bytes;
+        stream.paused = pause;
+        self.settle(key);
+    }
+
+    /// After bytes were shown: ends the receive of a stream that is paused, and has one that is not receive.
+    fn settle(&mut self, key: Key) {
+        let Some(stream) = self.stream(key) else { return };
+        // Of a full buffer nothing is wanted.
+        stream.paused |= stream.filled >= STREAM_RECEIVE_BYTES;
+        match (stream.paused, stream.receiving) {
+            (true, true) => self.cancel(Operation::ReceiveBytes(key)),
+            (false, false) => self.starved.push(Operation::ReceiveBytes(key)),
+            _ => {}
+        }
+    }
+
+    /// Tells that nothing more comes, once, when all that came was shown.
+    #[inline]
+    pub(super) fn tell_end(&mut self, key: Key, handler: &mut impl Handler) {
+        let Some(stream) = self.stream(key).filter(|stream| !stream.paused) else { return };
+        if let End::Untold(error) = &mut stream.end {
+            let error = error.take();
+            stream.end = End::Told;
+            handler.stream_ended(stream.token, stream.filled, error);
+        }
+    }
+
+    /// Arms receives anew that have ended, and ends what cannot be received from.
+    pub(super) fn receive_again(&mut self, handler: &mut impl Handler) {
+        while let Some(operation) = self.starved.pop() {
+            match operation {
+                Operation::ReceivePackets(key) => {
+                    if let Err(error) = self.receive_packets(key)
+                        && let Some(bus) = self.bus(key)
+                    {
+                        handler.bus_stopped(bus.token, error);
+                    }
+                }
+                Operation::ReceiveBytes(key) => {
+                    if self.stream(key).is_none_or(|stream| stream.paused) {
+                        continue;
+                    }
+                    if let Err(error) = self.receive_bytes(key)
+                        && let Some(stream) = self.stream(key)
+                    {
+                        stream.end = End::Untold(Some(error));
+                        self.tell_end(key, handler);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Whether a receive that ended so is to go on: it was cancelled for a pause, or ran out of buffers.
+fn is_to_be_armed_again(error: &io::Error) -> bool {
+    is_passing(error) || matches!(error.raw_os_error(), Some(libc::ECANCELED | libc::ENOBUFS))
+}

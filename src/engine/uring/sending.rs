@@ -1,0 +1,96 @@
+//! Sending: one buffer a stream, which the kernel owns until its completion.
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use io_uring::opcode;
+use io_uring::types::Fd;
+
+use super::operation::Operation;
+use super::ring::{Completion, Wait};
+use super::{UringEngine, is_passing};
+use crate::buffer::SendBuffer;
+use crate::engine::slots::Key;
+use crate::engine::{Handler, closed};
+
+/// System calls that the end of a stream may take to learn how much of a send was taken. A cancelled send completes
+/// within the second, when the kernel has queued the cancellation's work and then does it.
+const CANCEL_ROUNDS: usize = 4;
+
+impl UringEngine {
+    /// Puts a buffer into a stream's slot and submits what is unsent of it, or gives it back. The first attempt does not
+    /// wait, so that it completes within the enter that submits it; what is left then waits for room in the kernel.
+    #[inline]
+    pub(super) fn submit_send(
+        &mut self,
+        key: Key,
+        buffer: SendBuffer,
+        first: bool,
+    ) -> Result<(), (SendBuffer, io::Error)> {
+        let Some(stream) = self.streams.find_mut(key) else { return Err((buffer, closed())) };
+        let buffer = stream.sending.insert(buffer);
+        let unsent = buffer.unsent();
+        let length = u32::try_from(unsent.len()).unwrap_or(u32::MAX);
+        let flags = libc::MSG_NOSIGNAL | if first { libc::MSG_DONTWAIT } else { 0 };
+        let entry = opcode::Send::new(Fd(stream.descriptor.as_raw_fd()), unsent.as_ptr(), length)
+            .flags(flags)
+            .build()
+            .user_data(Operation::Send(key).to_word());
+        // SAFETY: the buffer's bytes are boxed and stay in the slot, unchanged, until the completion.
+        let pushed = unsafe { self.ring.push(&entry) };
+        if let Err(error) = pushed
+            && let Some(buffer) = stream.sending.take()
+        {
+            return Err((buffer, error));
+        }
+        if first {
+            self.ring.expect_immediate();
+        }
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn send_completed(&mut self, key: Key, completion: Completion, handler: &mut impl Handler) {
+        let Some(stream) = self.streams.find_mut(key) else { return };
+        let Some(mut buffer) = stream.sending.take() else { return };
+        let mut result = match completion.outcome() {
+            Ok(count) => {
+                buffer.consume(count);
+                Ok(())
+            }
+            Err(error) if is_passing(&error) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if stream.closing {
+            drop(buffer);
+            self.release_stream(key);
+            return;
+        }
+        let token = stream.token;
+        if result.is_ok() && !buffer.is_sent() {
+            match self.submit_send(key, buffer, false) {
+                Ok(()) => return,
+                Err((unsent, error)) => (buffer, result) = (unsent, Err(error)),
+            }
+        }
+        handler.stream_sent(token, buffer, result);
+    }
+
+    /// How many bytes of a closing stream's buffer the kernel has taken. Its send, which was cancelled, may have been
+    /// done meanwhile: completions are fetched to know, and kept for the next turn.
+    pub(super) fn taken_of_send(&mut self, key: Key) -> Option<usize> {
+        let before = self.streams.find(key)?.sending.as_ref()?.sent_bytes();
+        let word = Operation::Send(key).to_word();
+        for _ in 0..CANCEL_ROUNDS {
+            let completion = self.completions.iter().find(|completion| completion.word == word);
+            if let Some(completion) = completion {
+                return Some(before + completion.outcome().unwrap_or(0));
+            }
+            if let Err(error) = self.ring.enter(Wait::NONE, &mut self.completions) {
+                tracing::warn!("io_uring: cannot ask what was sent: {error}");
+                break;
+            }
+        }
+        Some(before)
+    }
+}
