@@ -119,7 +119,22 @@ pub fn plain(address: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
+
+    #[test]
+    fn acknowledgements_can_be_delayed_at_any_time() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let _ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (theirs, _) = listener.accept().unwrap();
+        let theirs: OwnedFd = theirs.into();
+        for _ in 0..2 {
+            SockRef::from(&theirs).set_tcp_quickack(true).unwrap();
+            delay_acknowledgements(theirs.as_fd()).unwrap();
+            assert!(!SockRef::from(&theirs).tcp_quickack().unwrap());
+        }
+    }
 
     #[test]
     fn ipv4_clients_keep_their_name() {

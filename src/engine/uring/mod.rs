@@ -48,8 +48,9 @@ const DRAIN_ROUNDS: usize = 50;
 /// kernel ends the multishot receive with `ENOBUFS`, what comes waits in the socket, and the receive is armed anew.
 const PACKET_BUFFERS: Shape = Shape { group: 0, buffers: 2048, buffer_bytes: PACKET_BUFFER_BYTES };
 
-/// What comes with a packet and the packet, in whole cache lines. All buffers have 2.25 MiB. They are used in turn, so all of that is resident after a while, but of each only the lines that its packets
-/// fill are read: three where a packet is one frame.
+/// A packet and what comes with it, in whole cache lines. All buffers have 2.25 MiB. They are used in turn, so all of that
+/// is resident after a while, but of each only the lines that its packets fill are read: three where a packet is one
+/// frame.
 const PACKET_BUFFER_BYTES: usize = packet::BUFFER_BYTES.next_multiple_of(64);
 
 /// Bytes of all streams that can lie between two turns: enough that 64 clients who speak at once need no second one.

@@ -388,6 +388,8 @@ proptest! {
             let round_trip = offset.sample(Moment::from_nanos(now), t1, t2, t3, t4);
             let estimate = offset.estimate(Moment::from_nanos(asked));
             prop_assert!(round_trip.is_none() || estimate.is_some());
+            // However it was worked out.
+            prop_assert!(estimate.is_none_or(|estimate| estimate == offset.estimate_at_length(Moment::from_nanos(asked))));
         }
     }
 }
