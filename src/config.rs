@@ -94,6 +94,8 @@ pub enum Side {
         bind: Option<IpAddr>,
         /// The TCP port; 0 lets the kernel choose one.
         port: u16,
+        /// Whether load tests of clients are answered.
+        allow_bench: bool,
     },
     /// Connects, again and again.
     Client {

@@ -9,10 +9,14 @@
 //! | --- | --- | --- | --- |
 //! | 6 | [`cli`] | the command line: options, help, exit status | how anything is done |
 //! | 5 | [`bridge`] | where sessions meet an engine; server, client, reconnecting, log lines, clocks | what a protocol's bytes mean |
+//! | 5 | [`bench`](mod@bench) | the load test: drives buses and bridges, measures, looks for limits | how a report is printed |
 //! | 4 | [`config`] | what a bridge is told to do, as plain data | `clap` |
 //! | 3 | [`session`] | the sans-I/O peer: greeting, framing, sequence numbers, liveness | descriptors, clocks, log lines |
 //! | 3 | [`engine`] | moves buffers between descriptors and memory: io_uring, or epoll | protocols, sessions, what a frame means |
 //! | 3 | [`record`] | frames and histograms into files, off the data path | where they come from |
+//! | 3 | [`report`] | results of load tests as documents: JSON, text, HTML; compared and merged | how they were measured |
+//! | 3 | [`verification`] | what came out of a path, held against what was sent into it | sockets, clocks, where frames come from |
+//! | 2 | [`load`] | which frames are due, and when | sockets, clocks, what becomes of them |
 //! | 2 | [`bus`] | SocketCAN interfaces and the software bus: opens sockets | what is bridged to what |
 //! | 2 | [`wire`] | the protocol byte for byte: encoders and borrowed views | sockets, clocks, sessions |
 //! | 2 | [`metrics`] | what is counted and how late frames are, named once | who counts, clocks |
@@ -42,7 +46,8 @@
 //! A bridge is one thread. The engine is turned by one task of the process's runtime; while frames come it blocks in
 //! the engine itself. What may wait for somebody else is kept off it: diagnostics are written by a thread of their own
 //! (nobody may be reading them), names are looked up and software buses joined on one that lives for that call, and
-//! a software bus that this process hosts has a thread, as the kernel's CAN layer would be outside the process too.
+//! a software bus that this process hosts has a thread, as the kernel's CAN layer would be outside the process too, and so has
+//! what answers load tests on one, as another program would.
 //!
 //! # Memory
 //!
@@ -58,11 +63,16 @@
 //! | [`cli`]'s diagnostics | 256 KiB | the oldest lines are left out, and that is said |
 //! | [`record`]'s text | two halves of 1 MiB a file | lines are left out: `unrecorded`, or for histograms said |
 //! | [`metrics`]'s histograms | two sets of 784 KiB, and 96 KiB | what is above the highest value counts as that |
+//! | what answers load tests | a packet, and the software bus's queues | answers are dropped: counted, said, and missed by the test |
+//! | [`verification`]'s window | 262,144 frames, 16 MiB of contents | the oldest is given up, and counts as lost until it comes |
+//! | [`load`]'s replay | 1,000,000 frames | the log is refused |
+//! | [`report`]'s interval histograms | 64 MiB of text | those that come later are left out: `left_out` |
 //!
 //! # Unsafe code
 //!
 //! Only in [`engine`] and [`bus`], one operation a block, each with the reason why it is sound.
 
+pub mod bench;
 pub mod bridge;
 pub mod buffer;
 pub mod bus;
@@ -70,8 +80,11 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod frame;
+pub mod load;
 pub mod metrics;
 pub mod moment;
 pub mod record;
+pub mod report;
 pub mod session;
+pub mod verification;
 pub mod wire;

@@ -45,6 +45,8 @@ pub struct BusSocket {
     bound_index: Option<u32>,
     /// Whether the last attempt to open failed, and that was said.
     failing: bool,
+    /// Whether it is there for load tests: no bus of the user's.
+    is_for_tests: bool,
 }
 
 impl BusSocket {
@@ -72,7 +74,18 @@ impl BusSocket {
         };
         let told = describe(&address, state);
         let bound_index = index_of(state);
-        Ok((Self { address, options, filter, state, told, bound_index, failing: false }, line))
+        let (failing, is_for_tests) = (false, false);
+        Ok((Self { address, options, filter, state, told, bound_index, failing, is_for_tests }, line))
+    }
+
+    /// The same for load tests.
+    pub fn for_tests(self) -> Self {
+        Self { is_for_tests: true, ..self }
+    }
+
+    /// Whether it is there for load tests: what crosses then is not recorded, and whom it does not concern is not told.
+    pub fn is_for_tests(&self) -> bool {
+        self.is_for_tests
     }
 
     /// Which kind of bus it is.

@@ -1,4 +1,4 @@
-//! The only place that reads clocks.
+//! The only place of a bridge that reads clocks.
 
 use std::time::{Duration, Instant};
 

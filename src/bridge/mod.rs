@@ -27,6 +27,7 @@ mod link;
 mod link_bus;
 mod links;
 mod outbound;
+mod reflector;
 mod report;
 mod server;
 mod tcp;
@@ -48,6 +49,7 @@ use self::host::{Chosen, Host};
 use self::link::LinkLimits;
 use self::links::Links;
 use self::outbound::Linger;
+use self::reflector::Reflector;
 use self::report::Intervals;
 use crate::bus::watch::LinkWatch;
 use crate::bus::{self, BusError, BusKind, BusOptions};
@@ -158,6 +160,13 @@ async fn run_on<E: Engine>(chosen: Chosen, config: BridgeConfig, end: End) -> Re
         buses.push(bus);
         bus_lines.push(line);
     }
+    let reflector = if end.allows_bench() { Some(Reflector::start()?) } else { None };
+    if let Some(reflector) = &reflector {
+        // Behind the user's, which keep their numbers.
+        let (bus, line) = reflector.bus()?;
+        buses.push(bus);
+        bus_lines.push(line);
+    }
     let mut stop = Stop::listen().map_err(system("listen for signals"))?;
     let recording = match &config.record {
         Some(path) => Some(Recording::start(path, backend(host))?),
@@ -175,7 +184,7 @@ async fn run_on<E: Engine>(chosen: Chosen, config: BridgeConfig, end: End) -> Re
         role: end.role(),
         protocol: config.protocol,
         offer: config.offer,
-        identity: identity(&config),
+        identity: identity(&config, reflector.as_ref()),
     };
     let recorder = recording.as_ref().map(Recording::recorder);
     let limits = LinkLimits {
@@ -224,7 +233,7 @@ async fn connections<E: Engine>(
     data_path: &DataPath<E>,
 ) -> Result<(), BridgeError> {
     match end {
-        End::Server(listener) => {
+        End::Server { listener, .. } => {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(system("accept clients"))?;
             info!("listening on {}", listener.local_addr().map_err(system("accept clients"))?);
             server::accept(&listener, keepalive, data_path).await;
@@ -277,14 +286,17 @@ async fn watch_links<E: Engine>(kind: BusKind, data_path: &DataPath<E>) {
 /// Which end of the connection this process is, with what that end needs.
 enum End {
     /// It listens already.
-    Server(TcpListener),
+    Server {
+        listener: TcpListener,
+        allow_bench: bool,
+    },
     Client(Target),
 }
 
 impl End {
     fn prepare(side: Side) -> Result<Self, BridgeError> {
-        let (bind, port) = match side {
-            Side::Server { bind, port } => (bind, port),
+        let (bind, port, allow_bench) = match side {
+            Side::Server { bind, port, allow_bench } => (bind, port, allow_bench),
             Side::Client { host, port } => return Ok(Self::Client(Target { host, port })),
         };
         let address = || match bind {
@@ -292,20 +304,25 @@ impl End {
             None => format!("port {port}"),
         };
         tcp::listen(bind, port)
-            .map(Self::Server)
+            .map(|listener| Self::Server { listener, allow_bench })
             .map_err(|source| BridgeError::Listen { address: address(), source })
     }
 
     fn role(&self) -> Role {
         match self {
-            Self::Server(_) => Role::Server,
+            Self::Server { .. } => Role::Server,
             Self::Client(_) => Role::Client,
         }
+    }
+
+    /// Whether load tests are answered.
+    fn allows_bench(&self) -> bool {
+        matches!(self, Self::Server { allow_bench: true, .. })
     }
 }
 
 /// Who this process is, as its peers are told.
-fn identity(config: &BridgeConfig) -> Identity {
+fn identity(config: &BridgeConfig, reflector: Option<&Reflector>) -> Identity {
     let name = |bus: &NamedBus| BusName {
         matched_by: Name::new(&bus.matched_by),
         interface: Name::new(&bus.address.name),
@@ -313,7 +330,7 @@ fn identity(config: &BridgeConfig) -> Identity {
     Identity {
         instance: fastrand::u64(1..),
         heartbeat: config.heartbeat,
-        buses: config.buses.iter().map(name).collect(),
+        buses: config.buses.iter().map(name).chain(reflector.map(Reflector::name)).collect(),
     }
 }
 

@@ -181,7 +181,7 @@ mod tests {
     fn a_single_image_is_sent_alone() {
         assert_eq!(batch_of(&[classic(7)]).packet(), classic(7).image().as_bytes());
         assert_eq!(batch_of(&[fd(7)]).packet(), fd(7).image().as_bytes());
-        assert_eq!(Batch::EMPTY.packet(), []);
+        assert_eq!(Batch::EMPTY.packet(), [0u8; 0]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod route;
 pub mod socketcan;
 pub mod software;
 mod transfer;
+pub mod virtual_interface;
 pub mod watch;
 
 use std::os::fd::OwnedFd;

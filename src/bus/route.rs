@@ -1,7 +1,7 @@
-//! Changes to a CAN link through route netlink: up, down, bit timing, control modes.
+//! Changes to links through route netlink: made, up, down, bit timing, control modes.
 //!
 //! The socketcan crate reads these well, but its writes lose the kernel's reason (4.0.0 answers every refusal with
-//! "no netlink ack received"), so the one message that writes is made here. Layouts: `linux/netlink.h`,
+//! "no netlink ack received"), so the messages that write are made here. Layouts: `linux/netlink.h`,
 //! `linux/rtnetlink.h`, `linux/if_link.h`, `linux/can/netlink.h`.
 //!
 //! ```text
@@ -42,7 +42,16 @@ pub(super) enum Change {
 
 /// Makes the change to the link of this index; the kernel's errno as it gave it.
 pub(super) fn change(index: u32, change: Change) -> io::Result<()> {
-    let request = request(index, change)?;
+    ask(&request(index, change)?)
+}
+
+/// Makes a link that has no hardware, of a kind that needs only a name; it is down at first.
+pub(super) fn create(kind: &str, name: &str) -> io::Result<()> {
+    ask(&creation(kind, name))
+}
+
+/// Sends one request, and takes the kernel's answer.
+fn ask(request: &[u8]) -> io::Result<()> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
     // SAFETY: takes no pointers.
     let descriptor = check(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) })?;
@@ -71,25 +80,51 @@ fn request(index: u32, change: Change) -> io::Result<Vec<u8>> {
         Change::Up(false) => (0, libc::IFF_UP as u32),
         Change::Timing { .. } => (0, 0),
     };
-    let mut message = Vec::with_capacity(256);
-    message.extend(0u32.to_ne_bytes());
-    message.extend(libc::RTM_NEWLINK.to_ne_bytes());
-    message.extend(((libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16).to_ne_bytes());
-    message.extend(SEQUENCE.to_ne_bytes());
-    message.extend(0u32.to_ne_bytes());
-    message.extend([0; 4]);
-    message.extend(index.to_ne_bytes());
-    message.extend(flags.to_ne_bytes());
-    message.extend(mask.to_ne_bytes());
+    let mut message = head(0, index, flags, mask);
     if let Change::Timing { nominal, data, fd } = change {
         attribute(&mut message, libc::IFLA_LINKINFO, |info| {
             attribute(info, libc::IFLA_INFO_KIND, |kind| kind.extend(b"can\0"));
             attribute(info, libc::IFLA_INFO_DATA, |can| timing_attributes(can, nominal, data, fd));
         });
     }
+    Ok(with_length(message))
+}
+
+fn creation(kind: &str, name: &str) -> Vec<u8> {
+    let mut message = head(libc::NLM_F_CREATE | libc::NLM_F_EXCL, 0, 0, 0);
+    attribute(&mut message, libc::IFLA_IFNAME, |value| text(value, name));
+    attribute(&mut message, libc::IFLA_LINKINFO, |info| {
+        attribute(info, libc::IFLA_INFO_KIND, |value| text(value, kind));
+    });
+    with_length(message)
+}
+
+/// Both headers, the first of them without its length; `more` are flags beside those of every request.
+fn head(more: libc::c_int, index: i32, flags: u32, mask: u32) -> Vec<u8> {
+    let mut message = Vec::with_capacity(256);
+    message.extend(0u32.to_ne_bytes());
+    message.extend(libc::RTM_NEWLINK.to_ne_bytes());
+    message.extend(((libc::NLM_F_REQUEST | libc::NLM_F_ACK | more) as u16).to_ne_bytes());
+    message.extend(SEQUENCE.to_ne_bytes());
+    message.extend(0u32.to_ne_bytes());
+    message.extend([0; 4]);
+    message.extend(index.to_ne_bytes());
+    message.extend(flags.to_ne_bytes());
+    message.extend(mask.to_ne_bytes());
+    message
+}
+
+fn with_length(mut message: Vec<u8>) -> Vec<u8> {
     let length = message.len() as u32;
     message[..4].copy_from_slice(&length.to_ne_bytes());
-    Ok(message)
+    message
+}
+
+/// A text and its end, filled up with zeros: the kernel reads it as far as the first.
+fn text(value: &mut Vec<u8>, text: &str) {
+    value.extend(text.bytes());
+    let padded = (text.len() + 1).next_multiple_of(4);
+    value.extend(std::iter::repeat_n(0, padded - text.len()));
 }
 
 fn timing_attributes(can: &mut Vec<u8>, nominal: Timing, data: Option<Timing>, fd: Option<bool>) {
@@ -151,6 +186,21 @@ mod tests {
         assert_eq!(request(3, Change::Up(true)).unwrap(), expected);
         let down = request(3, Change::Up(false)).unwrap();
         assert_eq!(down[24..], [0, 0, 0, 0, 1, 0, 0, 0]);
+    }
+
+    /// As `ip link add name bench0 type vcan` sends it, but for the padding of the texts.
+    #[test]
+    fn a_new_link_has_a_name_and_a_kind() {
+        let message = creation("vcan", "bench0");
+        assert_eq!(message[..8], [60, 0, 0, 0, 16, 0, 5, 6]); // REQUEST | ACK | CREATE | EXCL: 0x605
+        assert_eq!(message[16..32], [0; 16]);
+        let attributes = [
+            &[12, 0, 3, 0][..], // IFLA_IFNAME
+            b"bench0\0\0",
+            &[16, 0, 18, 0, 12, 0, 1, 0], // IFLA_LINKINFO, in it IFLA_INFO_KIND
+            b"vcan\0\0\0\0",
+        ];
+        assert_eq!(message[32..], attributes.concat());
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub fn open(name: &str, options: &BusOptions) -> Result<OpenBus, BusError> {
 }
 
 /// Whether this kernel has raw CAN sockets.
-pub(super) fn is_supported() -> bool {
+pub fn is_supported() -> bool {
     match raw_socket() {
         Err(error) => !matches!(no_socket("", error), BusError::KernelHasNoCan),
         Ok(_) => true,

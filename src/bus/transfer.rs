@@ -123,8 +123,17 @@ pub fn watched_for_reading(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> 
 /// Waits until a bus takes packets again, at most `limit`: whether it does. (A full transmit queue of a real
 /// controller, ENOBUFS, cannot be waited for: the socket counts as writable.)
 pub fn wait_writable(bus: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+    wait(bus, libc::POLLOUT, limit)
+}
+
+/// Waits until a bus has packets for us, or is broken, at most `limit`: whether it has.
+pub fn wait_readable(bus: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+    wait(bus, libc::POLLIN, limit)
+}
+
+fn wait(bus: BorrowedFd<'_>, events: libc::c_short, limit: Duration) -> io::Result<bool> {
     let limit_ms = libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX);
-    let mut request = libc::pollfd { fd: bus.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    let mut request = libc::pollfd { fd: bus.as_raw_fd(), events, revents: 0 };
     // SAFETY: one pollfd, writable.
     match unsafe { libc::poll(&raw mut request, 1, limit_ms) } {
         -1 => Err(io::Error::last_os_error()),

@@ -3,26 +3,20 @@
 //! Server and client are processes of their own, started as a user would start them, each on a software bus; this
 //! process is what hangs on the two buses.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::{Receiver as Lines, channel};
-use tokio::time::{Instant as Deadline, timeout, timeout_at};
+use tokio::time::timeout;
 
+use crate::bench::process::{BridgeProcess, PATIENCE, ProcessError};
 use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, Packet, Receiver, software};
 use crate::frame::filter::KernelFilter;
 use crate::frame::notation::{IdColumn, parse_compact, write_dump_line};
 use crate::frame::{Frame, Identifier};
-
-/// How long any one step may take before the demonstration gives up. On a working machine each takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Frames that are shown crossing, each way.
 const SHOWN: [&str; 4] = ["123#11223344", "7DF#0201050000000000", "000#", "18DAF110#022F10"];
@@ -32,10 +26,6 @@ const COUNTED: u32 = 10_000;
 
 /// Frames under way at most: no more than a bus's receive queue holds.
 const WINDOW: u32 = 500;
-
-/// Lines of a bridge that wait for the demonstration to look at them. In its few seconds a bridge says ten; when there
-/// are more, it does not wait for their reader.
-const LINES_WAITING: usize = 64;
 
 /// See the bridge at work, on two buses in user space: needs no CAN and no rights
 #[derive(Args, Clone, Debug)]
@@ -47,16 +37,9 @@ pub enum DemoError {
     /// One of the two buses.
     #[error(transparent)]
     Bus(#[from] BusError),
-    /// A process of the bridge did not say what was waited for.
-    #[error("the {side} did not get as far as \"{awaited}\"; it said: {said}")]
-    Bridge {
-        /// Which one.
-        side: &'static str,
-        /// What was waited for.
-        awaited: &'static str,
-        /// Its last line.
-        said: String,
-    },
+    /// A process of the bridge.
+    #[error(transparent)]
+    Bridge(#[from] ProcessError),
     /// A frame did not arrive.
     #[error("only {arrived} of {sent} frames arrived on {bus} within {} s", PATIENCE.as_secs())]
     Lost {
@@ -134,10 +117,10 @@ async fn demonstrate(out: &mut impl Write) -> Result<(), DemoError> {
     );
     print(out, &title)?;
     let arguments = format!("--can {} --bind 127.0.0.1 --port 0", vehicle.name);
-    let mut server = Process::start("server", &arguments, out)?;
+    let mut server = start("server", &arguments, out)?;
     let port = server.wait("listening on ").await?.rsplit(':').next().unwrap_or_default().to_owned();
     let arguments = format!("--can {} --host 127.0.0.1 --port {port}", desk.name);
-    let mut client = Process::start("client", &arguments, out)?;
+    let mut client = start("client", &arguments, out)?;
     client.wait("connected to ").await?;
     server.wait(" connected: ").await?;
 
@@ -151,8 +134,8 @@ async fn demonstrate(out: &mut impl Write) -> Result<(), DemoError> {
     count(&desk, &mut vehicle, out).await?;
 
     print(out, "\nWhat the two sides counted:")?;
-    print(out, &client.stop().await?)?;
-    print(out, &server.stop().await?)?;
+    print(out, &stop(client).await?)?;
+    print(out, &stop(server).await?)?;
     print(
         out,
         "\nNo frame lost, none out of order. To try it yourself, type the lines above with names and a port of\n\
@@ -270,70 +253,20 @@ impl End {
     }
 }
 
-/// One side of the bridge. Killed when dropped.
-struct Process {
-    side: &'static str,
-    child: Child,
-    lines: Lines<String>,
+/// One side of the bridge, and the line that starts it.
+fn start(side: &'static str, arguments: &str, out: &mut impl Write) -> Result<BridgeProcess, DemoError> {
+    print(out, &format!("  canip_peer {side} --can-interface software {arguments}"))?;
+    let words = ["--can-interface", "software"].into_iter().chain(arguments.split(' '));
+    Ok(BridgeProcess::start(side, &words.map(str::to_owned).collect::<Vec<_>>())?)
 }
 
-impl Process {
-    /// Starts this program's `server` or `client` command on a software bus, and prints the line that would do it.
-    fn start(side: &'static str, arguments: &str, out: &mut impl Write) -> Result<Self, DemoError> {
-        print(out, &format!("  canip_peer {side} --can-interface software {arguments}"))?;
-        let program = std::env::current_exe().map_err(system("find this program"))?;
-        let mut child = Command::new(program)
-            .args([side, "--can-interface", "software"])
-            .args(arguments.split(' '))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(system("start the bridge"))?;
-        let errors = child.stderr.take().expect("was asked for");
-        let (sender, lines) = channel(LINES_WAITING);
-        std::thread::spawn(move || {
-            // Nobody to send to: the demonstration is over.
-            BufReader::new(errors)
-                .lines()
-                .map_while(Result::ok)
-                .try_for_each(|line| sender.blocking_send(line))
-        });
-        Ok(Self { side, child, lines })
-    }
-
-    /// Waits for a line that contains `awaited`.
-    async fn wait(&mut self, awaited: &'static str) -> Result<String, DemoError> {
-        let deadline = Deadline::now() + PATIENCE;
-        let mut said = "nothing".to_owned();
-        // In vain when it has ended, or when time is up.
-        while let Ok(Some(line)) = timeout_at(deadline, self.lines.recv()).await {
-            if line.contains(awaited) {
-                return Ok(line);
-            }
-            said = line;
-        }
-        Err(DemoError::Bridge { side: self.side, awaited, said })
-    }
-
-    /// Ends the process as Ctrl-C would, and tells what it counted, without what it did not.
-    async fn stop(mut self) -> Result<String, DemoError> {
-        let id = Pid::from_raw(self.child.id() as i32);
-        kill(id, Signal::SIGINT).map_err(|error| system("stop the bridge")(error.into()))?;
-        let line = self.wait("total: ").await?;
-        self.child.wait().map_err(system("wait for the bridge's end"))?;
-        let (_, counters) = line.split_once("total: ").unwrap_or_default();
-        let words: Vec<&str> = counters.split(' ').collect();
-        let counted = words.chunks(2).filter(|pair| pair.get(1).is_some_and(|&count| count != "0"));
-        let text: Vec<String> = counted.map(|pair| pair.join(" ")).collect();
-        Ok(format!("  {}: {}", self.side, text.join(", ")))
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Gone already is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Ends one side, and tells what it counted, without what it did not.
+async fn stop(process: BridgeProcess) -> Result<String, DemoError> {
+    let side = process.role();
+    let line = process.stop().await?;
+    let (_, counters) = line.split_once("total: ").unwrap_or_default();
+    let words: Vec<&str> = counters.split(' ').collect();
+    let counted = words.chunks(2).filter(|pair| pair.get(1).is_some_and(|&count| count != "0"));
+    let text: Vec<String> = counted.map(|pair| pair.join(" ")).collect();
+    Ok(format!("  {side}: {}", text.join(", ")))
 }

@@ -18,11 +18,12 @@ use crate::bus::{BusAddress, BusKind};
 use crate::config::{BitRate, BridgeConfig, EngineChoice, NamedBus, Side};
 use crate::frame::filter::{FilterSet, Rule, parse_candump, parse_tool_list};
 use crate::session::Protocol;
+use crate::wire::echo;
 use crate::wire::greeting::Features;
 use crate::wire::v5::{MAX_BUSES, NAME_BYTES};
 
 /// The port that the Python tool uses.
-const DEFAULT_PORT: u16 = 3333;
+pub const DEFAULT_PORT: u16 = 3333;
 
 /// Asked of the kernel for each CAN socket. A queued frame takes about 800 bytes of it, so this holds 10,000 frames:
 /// more than two seconds of a saturated 500 kbit/s bus.
@@ -50,12 +51,27 @@ pub struct ServerArgs {
     /// TCP port to listen on; 0 takes a free one and says which
     #[arg(long, value_name = "PORT", help_heading = LINK, display_order = 1, default_value_t = DEFAULT_PORT, value_parser = parse_listening_port, allow_negative_numbers = true)]
     port: u16,
+    /// Answer the load tests of clients (canip_peer bench --connect), on a bus of its own
+    #[arg(long, help_heading = LINK, display_order = 2)]
+    allow_bench: bool,
 }
 
 impl ServerArgs {
-    /// Where to listen.
-    pub fn side(&self) -> Side {
-        Side::Server { bind: self.bind, port: self.port }
+    /// Where to listen, and what is answered there.
+    pub fn side(&self) -> Result<Side, Failure> {
+        let buses = &self.link.bus.can;
+        if buses.iter().any(|text| text.split_once('=').is_some_and(|(name, _)| name == echo::BUS)) {
+            return Err(Failure::Usage(format!(
+                "--can {0}=...: the name {0} is kept for load tests: give another, or --allow-bench",
+                echo::BUS
+            )));
+        }
+        if self.allow_bench && buses.len() >= MAX_BUSES {
+            return Err(Failure::Usage(format!(
+                "--allow-bench takes one of the {MAX_BUSES} buses that there can be: leave out one --can"
+            )));
+        }
+        Ok(Side::Server { bind: self.bind, port: self.port, allow_bench: self.allow_bench })
     }
 }
 
@@ -185,6 +201,9 @@ struct DiagnosticsArgs {
     /// Keep every frame that crosses, both ways, in candump's log format
     #[arg(long, value_name = "FILE.log")]
     record: Option<PathBuf>,
+    /// End when the process of this number ends, which started this one, however it ends
+    #[arg(long, hide = true, value_name = "PID")]
+    with_parent: Option<u32>,
     /// Keep the latency histograms of every --stats-interval, as HdrHistogram's interval log
     #[arg(long, value_name = "FILE")]
     histogram_log: Option<PathBuf>,
@@ -221,6 +240,11 @@ impl LinkArgs {
     /// How much is said.
     pub fn log_level(&self) -> LogLevel {
         self.diagnostics.log_level
+    }
+
+    /// The process that started this one, if this one is to end with it.
+    pub fn parent(&self) -> Option<u32> {
+        self.diagnostics.with_parent
     }
 
     /// The options as validated configuration. Reads the filter files.

@@ -1,6 +1,7 @@
 //! The command line: parses it into plain configuration, runs the command, and turns the result into an exit status
-//! (0 done, 1 failed, 2 wrong usage).
+//! (0 done, 1 failed, 2 wrong usage; of a load test also 3, the path failed, and 130, interrupted).
 
+mod bench;
 mod bus_argument;
 mod clock;
 mod demo;
@@ -8,6 +9,8 @@ mod dump;
 mod line_writer;
 mod link;
 mod logging;
+mod report;
+mod screen;
 mod send;
 mod values;
 
@@ -15,7 +18,9 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
 use tracing::debug;
 
 use crate::bridge;
@@ -38,6 +43,8 @@ enum Command {
     Send(send::SendArguments),
     Dump(dump::DumpArguments),
     Demo(demo::DemoArguments),
+    Bench(bench::BenchArguments),
+    Report(report::ReportArguments),
 }
 
 /// Why a command failed.
@@ -58,7 +65,7 @@ impl Failure {
 pub fn main() -> ExitCode {
     let result = Cli::try_parse().map_err(refuse).and_then(|cli| run(cli.command));
     let (message, status) = match result {
-        Ok(()) => (None, 0),
+        Ok(status) => (None, status),
         Err(Failure::Usage(message)) => (Some(message), 2),
         Err(Failure::Runtime(message)) => (Some(message), 1),
     };
@@ -85,22 +92,40 @@ fn one_line(message: &str) -> String {
     line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }
 
-fn run(command: Command) -> Result<(), Failure> {
-    match command {
-        Command::Server(args) => run_bridge(&args.link, args.side()),
+fn run(command: Command) -> Result<u8, Failure> {
+    let done = match command {
+        Command::Bench(args) => return bench::run(&args),
+        Command::Server(args) => run_bridge(&args.link, args.side()?),
         Command::Client(args) => run_bridge(&args.link, args.side()),
         Command::Send(args) => send::run(&args).map_err(|error| Failure::new(error.is_usage(), &error)),
         Command::Demo(args) => demo::run(&args).map_err(|error| Failure::Runtime(error.to_string())),
+        Command::Report(args) => report::run(&args).map_err(|error| Failure::Runtime(error.to_string())),
         Command::Dump(args) => dump::run(&args).map_err(|error| Failure::new(error.is_usage(), &error)),
-    }
+    };
+    done.map(|()| 0)
 }
 
 fn run_bridge(link: &link::LinkArgs, side: Side) -> Result<(), Failure> {
     logging::start(link.log_level())
         .map_err(|error| Failure::Runtime(format!("cannot print diagnostics: {error}")))?;
+    if let Some(parent) = link.parent() {
+        end_with(parent)?;
+    }
     let config = link.to_config()?;
     raise_open_files();
     bridge::run(config, side).map_err(|error| Failure::new(error.is_usage(), &error))
+}
+
+/// Ends this process when its parent ends, or has ended already.
+fn end_with(parent: u32) -> Result<(), Failure> {
+    set_pdeathsig(Signal::SIGTERM)
+        .map_err(|errno| Failure::Runtime(format!("cannot be told of the end of its parent: {errno}")))?;
+    match std::os::unix::process::parent_id() == parent {
+        true => Ok(()),
+        false => Err(Failure::Runtime(format!(
+            "--with-parent {parent}: that process is not its parent, or not any more"
+        ))),
+    }
 }
 
 /// Every connection of a server takes a TCP and a CAN socket, and most systems allow a process 1,024 descriptors, the

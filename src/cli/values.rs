@@ -10,6 +10,16 @@ pub fn parse_host(text: &str) -> Result<String, String> {
     if bare.is_empty() { Err("give a name or an address".to_owned()) } else { Ok(bare.to_owned()) }
 }
 
+/// A host, with a port or without one. An IPv6 address with a port stands in brackets.
+pub fn parse_host_and_port(text: &str) -> Result<(String, Option<u16>), String> {
+    let is_bare_ipv6 = text.matches(':').count() > 1 && !text.starts_with('[');
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !is_bare_ipv6 && !text.ends_with(']') => (host, Some(parse_port(port)?)),
+        _ => (text, None),
+    };
+    Ok((parse_host(host)?, port))
+}
+
 fn without_brackets(text: &str) -> &str {
     text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text)
 }
@@ -78,9 +88,55 @@ pub fn parse_batch_frames(text: &str) -> Result<usize, String> {
     frames.ok_or_else(|| "give a number of frames, 1 to 10000".to_owned())
 }
 
+/// Frames of a load: some, as none are no load.
+pub fn parse_frames(text: &str) -> Result<u64, String> {
+    let frames = text.parse().ok().filter(|&frames| frames > 0);
+    frames.ok_or_else(|| "give a number of frames, 1 or more".to_owned())
+}
+
+/// A length of time with its unit, `500ms`, `10s`, `1h 30m`; a month at most.
+pub fn parse_length_of_time(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_secs(31 * 86_400);
+    let length = humantime::parse_duration(text).ok().filter(|length| *length <= LONGEST);
+    length.or_else(|| (text == "0").then_some(Duration::ZERO)).ok_or_else(|| {
+        "give a number with its unit, ms, s, m, h or d, for example 500ms, 10s or 8h".to_owned()
+    })
+}
+
+/// A share in percent; the sign may be left out.
+pub fn parse_percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim();
+    let percent = number.parse().ok().filter(|percent: &f64| percent.is_finite() && *percent > 0.0);
+    percent.ok_or_else(|| "give a percentage above 0, for example 80%".to_owned())
+}
+
+/// How near a search comes: nearer than a thousandth no trial tells apart, and beyond a half there is nothing to search for.
+pub fn parse_tolerance(text: &str) -> Result<f64, String> {
+    let percent = parse_percent(text).ok().filter(|percent| (0.1..=50.0).contains(percent));
+    percent.ok_or_else(|| "give 0.1 to 50 percent, for example 1%".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_is_told_from_an_address() {
+        let read = |text| parse_host_and_port(text).unwrap();
+        for (text, host, port) in [
+            ("pi.local", "pi.local", None),
+            ("pi.local:4000", "pi.local", Some(4000)),
+            ("192.0.2.1:4000", "192.0.2.1", Some(4000)),
+            ("2001:db8::1", "2001:db8::1", None),
+            ("[2001:db8::1]", "2001:db8::1", None),
+            ("[2001:db8::1]:4000", "2001:db8::1", Some(4000)),
+        ] {
+            assert_eq!(read(text), (host.to_owned(), port), "{text}");
+        }
+        for wrong in ["", ":4000", "pi:0", "pi:", "pi:port", "pi:65536", "[]"] {
+            assert!(parse_host_and_port(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn seconds_are_read_with_fractions() {
@@ -124,6 +180,40 @@ mod tests {
         assert_eq!(parse_milliseconds("86400000"), Ok(86_400_000));
         for wrong in ["-1", "0.5", "86400001", "long"] {
             assert!(parse_milliseconds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_have_units() {
+        assert_eq!(parse_length_of_time("1h 30m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(parse_length_of_time("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_length_of_time("0"), Ok(Duration::ZERO));
+        for wrong in ["10", "-1s", "long", "", "32d"] {
+            assert!(parse_length_of_time(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_above_nothing() {
+        assert_eq!([parse_percent("80%"), parse_percent("0.5")], [Ok(80.0), Ok(0.5)]);
+        for wrong in ["0", "-5%", "NaN", "inf", "half", ""] {
+            assert!(parse_percent(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_tolerance_has_limits() {
+        assert_eq!([parse_tolerance("0.1%"), parse_tolerance("50")], [Ok(0.1), Ok(50.0)]);
+        for wrong in ["0", "0.09", "50.1%", "-1", "little", ""] {
+            assert!(parse_tolerance(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn some_frames_are_not_none() {
+        assert_eq!(parse_frames("1"), Ok(1));
+        for wrong in ["0", "-1", "1.5", "many", ""] {
+            assert!(parse_frames(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -307,7 +307,7 @@ mod tests {
             let frame = Frame::remote(Identifier::extended(0x1ABC_DEF0).unwrap(), dlc).unwrap();
             assert_eq!(frame.image().kind(), Kind::Remote);
             assert_eq!(frame.image().dlc(), dlc);
-            assert_eq!(frame.image().payload(), []);
+            assert_eq!(frame.image().payload(), [0u8; 0]);
             assert_eq!(frame.image().id_word(), 0xDABC_DEF0);
         }
         assert_eq!(Frame::remote(standard(1), 16), None);

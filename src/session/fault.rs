@@ -54,6 +54,14 @@ pub enum Fault {
         "has no bus that belongs to one of ours: give both the same NAME (--can NAME=IFACE), or neither one"
     )]
     NoCommonBus,
+    /// The peer, a client, asks for the bus for load tests, which this side does not have.
+    #[error(
+        "asks for a load test (canip_peer bench --connect), and none is answered here: start this server with --allow-bench"
+    )]
+    TestNotAllowed,
+    /// This side asks for the bus for load tests, which the peer does not have.
+    #[error("answers no load tests: start it there with: canip_peer server --can can0 --allow-bench")]
+    NoTests,
     /// The peer is this process.
     #[error("is this very process: a bridge cannot be its own peer")]
     Ourselves,

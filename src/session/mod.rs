@@ -18,7 +18,7 @@
 //!                └─ 2 s of silence ─────────────────────► 4.0 ─────────────────────────────────────────────┘
 //! ```
 
-mod clock_offset;
+pub mod clock_offset;
 mod crossing;
 mod fault;
 mod liveness;

@@ -2,6 +2,7 @@
 //!
 //! Knows frames; knows no socket, no clock and no session.
 
+pub mod echo;
 pub mod greeting;
 pub mod sequence;
 pub mod v4;

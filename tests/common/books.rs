@@ -15,7 +15,7 @@ pub fn assert_books(sent: u64, from: &HashMap<String, u64>, to: &HashMap<String,
         assert_eq!(from[ours], to[peers], "{ours} and {peers}{both}");
     }
     let causes = ["peer_outage", "peer_slow", "peer_kernel_drops", "peer_stale", "peer_in_transit"];
-    assert_eq!(to["missing"], causes.iter().map(|cause| to[*cause]).sum(), "missing{both}");
+    assert_eq!(to["missing"], causes.iter().map(|cause| to[*cause]).sum::<u64>(), "missing{both}");
     // Stale is what either end dropped, either way: what its peer calls stale, it dropped before the link.
     let dropped_before = from["outage"] + from["slow_peer"] + from["kernel_drops"] + to["peer_stale"];
     assert_eq!(sent, from["sent"] + dropped_before, "every frame of the bus{both}");

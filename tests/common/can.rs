@@ -228,7 +228,8 @@ fn count_load(socket: &CanSocket, load: Load) -> Outcome {
     let mut next = 0;
     // Until its filter was set, the socket took what came from others, too.
     let next_frame = || {
-        std::iter::from_fn(|| socket.read_frame().ok()).find(|frame| frame.raw_id() == load.identifier.into())
+        std::iter::from_fn(|| socket.read_frame().ok())
+            .find(|frame| frame.raw_id() == u32::from(load.identifier))
     };
     while outcome.lost > 0 {
         let Some(received) = next_frame() else { break };

@@ -1,12 +1,17 @@
 //! Several buses over one connection keep their order and their numbers apart.
 
-use crate::carry;
-use crate::numbered;
 use crate::program::{Program, unique_name};
 use crate::raw_peer::{RawPeer, encoded};
+use crate::recording::Recording;
 use crate::software_bus::Member;
+use crate::{UNHURRIED, carry, client, numbered, server};
 
-on_each_engine!(matched_in_order, matched_by_name, a_version_4_peer_gets_the_first);
+on_each_engine!(
+    matched_in_order,
+    matched_by_name,
+    a_version_4_peer_gets_the_first,
+    load_tests_leave_others_alone,
+);
 
 /// Frames of each bus, each way.
 const FRAMES: u32 = 3_000;
@@ -93,4 +98,50 @@ fn a_version_4_peer_gets_the_first(engine: &'static str) {
     scene.near[0].wait_count(1);
     assert_eq!(scene.far[0].wait(2), ["111#00000001", "333#00000003"]);
     assert_eq!((scene.near[1].count(), scene.far[1].count()), (0, 1));
+}
+
+/// A server that answers load tests has a bus for that, which nobody gets who does not ask for it, and of which nothing is
+/// recorded. The load test comes first, so that it is the first to have a bus.
+fn load_tests_leave_others_alone(engine: &'static str) {
+    let recording = Recording::new();
+    let (near_name, far_name) = (unique_name("near"), unique_name("far"));
+    let (near, far) = (Member::join(&near_name), Member::join(&far_name));
+    let server = server(engine, &near_name, &format!("--allow-bench {}", recording.option()));
+    let port = server.port();
+    let options = format!("--fps 500 --duration 60s --warm-up 0 -- {UNHURRIED}");
+    let test = Program::bridge(&format!("bench --connect 127.0.0.1:{port} {options}"));
+    // It has that bus then.
+    server.wait_error("connected: version 5");
+    let client = client(engine, &far_name, port, "");
+    client.wait_error("connected to ");
+    // A version 4 peer gets the first bus, and not that one.
+    let mut peer = RawPeer::greeted(port);
+    near.send(&["111#00000001"]);
+    peer.expect(&encoded(0x111, [0, 0, 0, 1], Some(0)));
+    far.wait_count(1);
+    drop(peer);
+    carry(&near, &[&far], &numbered(0, FRAMES));
+    carry(&far, &[&near], &numbered(1, FRAMES));
+    let tested = test.interrupt();
+    assert_eq!(tested.status.code(), Some(130), "{:?}", tested.errors);
+    assert!(
+        tested.output[0].starts_with("INTERRUPTED") && tested.output[0].contains("; 0 lost"),
+        "{:?}",
+        tested.output
+    );
+    let client = client.interrupt();
+    let totals = client.totals();
+    assert_eq!(
+        (totals["sent"], totals["received"]),
+        (u64::from(FRAMES), u64::from(FRAMES) + 1),
+        "{totals:?}"
+    );
+    assert_eq!((totals["missing"], totals["filtered"]), (0, 0), "{totals:?}");
+    let server = server.interrupt();
+    assert_eq!(server.totals()["faults"], 0);
+    for line in client.errors.iter().chain(&server.errors) {
+        assert!(!line.contains("nothing crosses"), "{line}");
+    }
+    let crossed = [vec!["111#00000001".to_owned()], numbered(0, FRAMES), numbered(1, FRAMES)].concat();
+    assert!(recording.frames(&near_name) == crossed, "other frames, or another order");
 }

@@ -76,7 +76,7 @@ fn another_server(engine: &'static str) {
         let lost = ["in_transit", "peer_outage", "peer_in_transit", "duplicates"].map(|name| totals[name]);
         assert_eq!(lost, [0; 4], "{totals:?}");
         let dropped = ["peer_stale", "peer_slow", "peer_kernel_drops"].map(|name| totals[name]);
-        assert_eq!(totals["missing"], dropped.iter().sum(), "{totals:?}");
+        assert_eq!(totals["missing"], dropped.iter().sum::<u64>(), "{totals:?}");
         let its_own = ["stale", "slow_peer", "kernel_drops"].map(|name| peer[name]);
         assert!(dropped.iter().zip(its_own).all(|(told, own)| *told <= own), "{totals:?} {peer:?}");
     }

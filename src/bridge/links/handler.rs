@@ -56,7 +56,8 @@ impl Handler for Links {
         let socket = &self.buses[bus];
         let (kind, filter) = (socket.kind(), socket.filter());
         let context = PacketContext { bus, kind, filter, info, received_at, is_stale, now };
-        let recorder = self.recorder.as_ref().filter(|_| self.recording == Some(index));
+        let records = self.recording == Some(index) && !socket.is_for_tests();
+        let recorder = self.recorder.as_ref().filter(|_| records);
         link.bus_packet(&context, packet, |image| {
             if let Some(recorder) = recorder {
                 recorder.borrow_mut().record(received_at.as_nanos(), socket.name(), image);

@@ -119,7 +119,7 @@ impl Links {
                 || clock.now(),
                 |frames, arrivals, accepted_at| {
                     record_accepted(histograms, arrivals, accepted_at);
-                    if let Some(recorder) = recorder {
+                    if let Some(recorder) = recorder.filter(|_| !socket.is_for_tests()) {
                         record_written(&mut recorder.borrow_mut(), socket, frames, records);
                     }
                 },
@@ -251,7 +251,8 @@ impl Links {
         }
         close_stream(&mut link, engine);
         if self.recording == Some(index) {
-            let has_bus = |link: &Link| link.buses.iter().any(|bus| bus.id.is_some());
+            let recorded = |(bus, socket): (&LinkBus, &BusSocket)| bus.id.is_some() && !socket.is_for_tests();
+            let has_bus = |link: &Link| link.buses.iter().zip(&self.buses).any(recorded);
             self.recording = self.table.iter().position(|link| link.as_ref().is_some_and(has_bus));
         }
         let (counters, reason) = link.end();

@@ -28,24 +28,41 @@ const TICKS_PER_HALF_DISTANCE: u32 = 2;
 /// implementation's `outputPercentileDistribution`.
 #[derive(Clone, Copy, Debug)]
 pub struct Distribution<'a> {
-    kind: Kind,
+    title: Title<'a>,
+    unit: Unit,
     histogram: &'a Histogram<u64>,
 }
 
+/// What stands before `, in microseconds:`.
+#[derive(Clone, Copy, Debug)]
+enum Title<'a> {
+    SinceTheStart(&'a str),
+    Other(&'a str),
+}
+
 impl<'a> Distribution<'a> {
-    pub(super) fn new(kind: Kind, histogram: &'a Histogram<u64>) -> Self {
-        Self { kind, histogram }
+    /// A table of one of a bridge's histograms.
+    pub(super) fn since_the_start(kind: Kind, histogram: &'a Histogram<u64>) -> Self {
+        Self { title: Title::SinceTheStart(kind.name()), unit: kind.unit(), histogram }
+    }
+
+    /// A table of any histogram. The title is one line.
+    pub fn new(title: &'a str, unit: Unit, histogram: &'a Histogram<u64>) -> Self {
+        Self { title: Title::Other(title), unit, histogram }
     }
 }
 
 impl fmt::Display for Distribution<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, histogram } = *self;
-        let (unit, divisor, decimals) = match kind.unit() {
+        let Self { title, unit, histogram } = *self;
+        let (unit, divisor, decimals) = match unit {
             Unit::Nanoseconds => ("microseconds", 1_000.0, 3),
             Unit::Frames => ("frames", 1.0, 0),
         };
-        writeln!(f, "{} since the start, in {unit}:", kind.name())?;
+        match title {
+            Title::SinceTheStart(name) => writeln!(f, "{name} since the start, in {unit}:")?,
+            Title::Other(title) => writeln!(f, "{title}, in {unit}:")?,
+        }
         writeln!(
             f,
             "{:>12} {:>14} {:>10} {:>14}\n",

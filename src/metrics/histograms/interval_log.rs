@@ -66,10 +66,26 @@ impl IntervalLog {
         length: Duration,
         text: &mut Vec<u8>,
     ) {
+        self.write_tagged(kind.name(), histogram, start, length, text);
+    }
+
+    /// The same for a histogram that is none of a bridge's, by the name that readers tell it by.
+    ///
+    /// # Panics
+    /// The format has no place for commas, blanks and line ends in `tag`.
+    pub fn write_tagged(
+        &mut self,
+        tag: &str,
+        histogram: &Histogram<u64>,
+        start: Duration,
+        length: Duration,
+        text: &mut Vec<u8>,
+    ) {
+        let tag = Tag::new(tag).expect("a tag without commas, blanks and line ends");
         let written = IntervalLogWriterBuilder::new()
             .begin_log_with(text, &mut self.serializer)
             .map_err(Into::into)
-            .and_then(|mut log| log.write_histogram(histogram, start, length, Tag::new(kind.name())));
+            .and_then(|mut log| log.write_histogram(histogram, start, length, Some(tag)));
         into_memory(written);
     }
 }

@@ -167,7 +167,7 @@ impl HistogramSet {
 
     /// Each histogram that holds a value as a table of percentiles.
     pub fn distributions(&self) -> impl Iterator<Item = Distribution<'_>> {
-        self.recorded().map(|(kind, histogram)| Distribution::new(kind, histogram))
+        self.recorded().map(|(kind, histogram)| Distribution::since_the_start(kind, histogram))
     }
 
     fn add(&mut self, other: &Self) {

@@ -25,9 +25,10 @@ use super::{
 use crate::buffer::SendBuffer;
 use crate::frame::Image;
 use crate::moment::{Moment, Now, WallTime};
+use crate::wire::echo;
 use crate::wire::v5::{
-    BusState, Entry, EntrySize, Goodbye, HEADER_BYTES, Header, Hello, Losses, MAX_BUSES, MAX_CONTROL_BYTES,
-    Pong, Receipt, RecordKind, RecordWriter, discard_front, move_front, read_ping,
+    BusName, BusState, Entry, EntrySize, Goodbye, HEADER_BYTES, Header, Hello, Losses, MAX_BUSES,
+    MAX_CONTROL_BYTES, Name, Pong, Receipt, RecordKind, RecordWriter, discard_front, move_front, read_ping,
 };
 
 /// How long the peer's HELLO may take. A server opens its buses before, and joining a software bus has its own time-outs.
@@ -413,7 +414,7 @@ impl Conversation {
         self.peer = Some(hello);
         self.stage = Stage::AwaitBuses;
         if self.matching.is_empty() {
-            return Err(Fault::NoCommonBus);
+            return Err(why_nothing_matches(self.role, &self.identity.buses, hello.buses()));
         }
         // A server may have books of this client elsewhere, and begins with those.
         if self.role == Role::Client {
@@ -520,6 +521,16 @@ impl Conversation {
             self.events.pop_front();
         }
         self.events.push_back(event);
+    }
+}
+
+/// Load tests are a client's wish, and a server's leave.
+fn why_nothing_matches(role: Role, ours: &[BusName], peers: &[BusName]) -> Fault {
+    let has_tests = |buses: &[BusName]| buses.iter().any(|bus| bus.matched_by == Name::new(echo::BUS));
+    match role {
+        Role::Server if has_tests(peers) => Fault::TestNotAllowed,
+        Role::Client if has_tests(ours) => Fault::NoTests,
+        _ => Fault::NoCommonBus,
     }
 }
 
