@@ -1,8 +1,10 @@
 //! A bridge between two buses that treats some frames as it should not.
 
 use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use canip_peer::bus::software::{self, Host};
 use canip_peer::bus::{BATCH_BYTES, BusKind, Packet, interpret};
@@ -30,6 +32,7 @@ pub struct FaultyBridge {
     pub far: String,
     socket: UnixDatagram,
     carrier: Option<JoinHandle<()>>,
+    least_held_ns: Arc<AtomicU64>,
     /// Host both buses.
     _hosts: [Option<Host>; 2],
 }
@@ -50,8 +53,24 @@ impl FaultyBridge {
             (socket, host)
         });
         let socket = from.try_clone().unwrap();
-        let carrier = std::thread::spawn(move || carry(&from, &to, treat, delay));
-        FaultyBridge { near, far, socket, carrier: Some(carrier), _hosts: [from_host, to_host] }
+        let least_held_ns = Arc::new(AtomicU64::new(u64::MAX));
+        let held = Arc::clone(&least_held_ns);
+        let carrier = std::thread::spawn(move || carry(&from, &to, treat, delay, &held));
+        FaultyBridge {
+            near,
+            far,
+            socket,
+            carrier: Some(carrier),
+            least_held_ns,
+            _hosts: [from_host, to_host],
+        }
+    }
+}
+
+impl FaultyBridge {
+    /// The shortest time that a frame was held back.
+    pub fn least_held(&self) -> Duration {
+        Duration::from_nanos(self.least_held_ns.load(Ordering::Relaxed))
     }
 }
 
@@ -65,7 +84,13 @@ impl Drop for FaultyBridge {
     }
 }
 
-fn carry(from: &UnixDatagram, to: &UnixDatagram, treat: impl Fn(u64) -> Treatment, delay: Duration) {
+fn carry(
+    from: &UnixDatagram,
+    to: &UnixDatagram,
+    treat: impl Fn(u64) -> Treatment,
+    delay: Duration,
+    least_held_ns: &AtomicU64,
+) {
     let mut packet = [0; BATCH_BYTES];
     let mut number = 0;
     let mut held_back: Option<Frame> = None;
@@ -79,7 +104,9 @@ fn carry(from: &UnixDatagram, to: &UnixDatagram, treat: impl Fn(u64) -> Treatmen
         }
         if !delay.is_zero() {
             // What is measured: frames are so far apart that each is held back by the whole of it.
+            let began = Instant::now();
             std::thread::sleep(delay);
+            least_held_ns.fetch_min(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
         }
         match interpret(BusKind::Software, &packet[..length]) {
             Packet::Frames(images) => {
