@@ -10,9 +10,9 @@ use super::clock::{now_ns, wait_until};
 use super::end::End;
 use super::priority::{self, Watching};
 use super::sent::{SentFrame, SentFrames};
-use super::times;
 use crate::frame::Frame;
 use crate::load::{Due, Schedule};
+use crate::metrics::histograms;
 
 /// How long a wait for room may be at most before the order to stop is looked at.
 const LOOK: Duration = Duration::from_millis(10);
@@ -70,7 +70,7 @@ impl Generator<'_> {
     /// Sends until the time is up, all is sent, or it is stopped.
     pub fn run(mut self) -> Generated {
         let mut done = Generated {
-            lateness: times::histogram(),
+            lateness: histograms::times(),
             abandoned: 0,
             skipped: 0,
             waits: 0,

@@ -29,7 +29,6 @@ mod receiver;
 mod sent;
 mod series;
 mod subject;
-mod times;
 mod trial;
 pub mod validity;
 mod watch;

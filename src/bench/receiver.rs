@@ -13,10 +13,10 @@ use super::link::{self, Echoes};
 use super::priority;
 use super::sent::{SentFrame, SentFrames};
 use super::series::Series;
-use super::times;
 use crate::bus;
 use crate::frame::Image;
 use crate::load::StampKey;
+use crate::metrics::histograms;
 use crate::verification::{Counts, Fault, Verification};
 use crate::wire::echo::Echo;
 
@@ -98,7 +98,7 @@ impl DirectionReceiver<'_> {
         }
         let mut receiver = bus::Receiver::new();
         let mut sent = Vec::new();
-        let mut latency = times::histogram();
+        let mut latency = histograms::times();
         let mut progress = Progress::default();
         let mut dropped = 0;
         let mut error = None;

@@ -2,9 +2,9 @@
 
 use hdrhistogram::Histogram;
 
-use super::times;
+use crate::metrics::histograms;
 
-/// Intervals of a trial, at most, 38 MiB of histograms: what is beyond them belongs to the last.
+/// Intervals of a trial, at most, 33 MiB of histograms: what is beyond them belongs to the last.
 pub const INTERVALS_MAX: usize = 200;
 
 /// Lengths of intervals that people like to read, nanoseconds.
@@ -55,7 +55,7 @@ impl Series {
 
     fn begin(&mut self, start_ns: u64) {
         let length_ns = self.length_ns;
-        self.intervals.push(Interval { start_ns, length_ns, sent: 0, latency: times::histogram() });
+        self.intervals.push(Interval { start_ns, length_ns, sent: 0, latency: histograms::times() });
     }
 
     /// The time is `now_ns`: intervals that are over end.

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::super::account::{bridge, fault, interval, load};
 use super::super::path::BridgeAccount;
 use super::super::series::Series;
-use super::super::times;
 use super::super::trial::{DirectionOutcome, Outcome};
 use super::super::validity::invalid_because;
 use super::{Account, Link};
+use crate::metrics::histograms;
 use crate::report::document::{Counts, Direction, Latency, Trial};
 use crate::verification::{self, FaultKind};
 
@@ -39,7 +39,7 @@ pub fn trial(link: &Link, outcome: &Outcome, echoes: &Account, client: &BridgeAc
         lost_where: BTreeMap::new(),
         first_faults: Vec::new(),
         latency: Latency::of(latency),
-        lateness: Latency::of(&times::histogram()),
+        lateness: Latency::of(&histograms::times()),
         uncertainty_ns: Some(echoes.uncertainty_ns),
         intervals: series.intervals().iter().map(interval).collect(),
     };

@@ -10,10 +10,10 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::super::series::Series;
-use super::super::times;
 use super::books::Books;
 use super::probe;
 use crate::load::StampKey;
+use crate::metrics::histograms;
 use crate::moment::{Moment, WallTime};
 use crate::session::clock_offset::{ClockOffset, Estimate};
 use crate::verification::Arrival;
@@ -118,8 +118,8 @@ impl<'a> Echoes<'a> {
             sent: 0,
             closed,
             account: Account {
-                there: times::histogram(),
-                back: times::histogram(),
+                there: histograms::times(),
+                back: histograms::times(),
                 back_series,
                 uncertainty_ns: 0,
                 books: Books::default(),
