@@ -17,7 +17,6 @@ use std::io::Write;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use canip_peer::engine::Engine as _;
 use canip_peer::engine::uring::UringEngine;
 
 use program::{Program, unique_name};

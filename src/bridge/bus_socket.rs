@@ -2,14 +2,14 @@
 //! and made anew. Says each change once, however many links there are.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
 use tracing::{debug, info, warn};
 
 use super::detached;
-use crate::bus::controller::{self, ControllerState};
-use crate::bus::interface::{self, InterfaceState};
+use super::platform::Platform;
+use crate::bus::controller::ControllerState;
+use crate::bus::interface::InterfaceState;
 use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, OpenBus, Pace};
 use crate::frame::filter::Filter;
 use crate::wire::v5::{self as wire, BusState, Controller};
@@ -26,6 +26,7 @@ pub enum Presence {
 /// What a look at the interface found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Look {
+    /// Whose sockets are open.
     pub presence: Presence,
     /// Whether the bus is not as it was.
     pub changed: bool,
@@ -58,11 +59,12 @@ impl BusSocket {
         mut address: BusAddress,
         options: BusOptions,
         filter: Rc<Filter>,
+        platform: &impl Platform,
     ) -> Result<(Self, String), BusError> {
-        let open = bus::open(&address, &options)?;
+        let open = platform.open_bus(&address, &options)?;
         // Whoever hosts a software bus after the one that left paces it alike.
         address.paced_bit_rate = open.paced_bit_rate;
-        let state = look_at(&address).unwrap_or(InterfaceState::Missing);
+        let state = platform.interface(&address).unwrap_or(InterfaceState::Missing);
         let line = match address.kind {
             BusKind::SocketCan => format!(
                 "{}: receive queue of {} bytes granted ({} asked for); filter: {filter}",
@@ -72,7 +74,7 @@ impl BusSocket {
                 format!("software bus {}, {}; filter: {filter}", address.name, Pace(address.paced_bit_rate))
             }
         };
-        let told = describe(&address, state);
+        let told = describe(&address, state, platform);
         let bound_index = index_of(state);
         let (failing, is_for_tests) = (false, false);
         Ok((Self { address, options, filter, state, told, bound_index, failing, is_for_tests }, line))
@@ -137,17 +139,9 @@ impl BusSocket {
         }
     }
 
-    /// Frames that a socket's queue has dropped so far, where the kernel tells.
-    pub fn drops(&self, socket: BorrowedFd<'_>) -> Option<u32> {
-        match self.address.kind {
-            BusKind::SocketCan => interface::kernel_drops(socket).ok(),
-            BusKind::Software => None,
-        }
-    }
-
     /// Looks at the interface and says what has changed.
-    pub fn look(&mut self) -> Look {
-        let state = match look_at(&self.address) {
+    pub fn look(&mut self, platform: &impl Platform) -> Look {
+        let state = match platform.interface(&self.address) {
             Ok(state) => state,
             Err(error) => {
                 warn!("{}: cannot ask for its state: {error}", self.address.name);
@@ -158,7 +152,7 @@ impl BusSocket {
         if before != state {
             self.say(state);
         }
-        let told = describe(&self.address, state);
+        let told = describe(&self.address, state, platform);
         let told_before = std::mem::replace(&mut self.told, told);
         if told.controller != told_before.controller {
             self.say_controller(told_before.controller);
@@ -226,14 +220,7 @@ impl Opening {
     }
 }
 
-fn look_at(address: &BusAddress) -> io::Result<InterfaceState> {
-    match address.kind {
-        BusKind::SocketCan => interface::state(&address.name),
-        BusKind::Software => Ok(InterfaceState::Up { index: 0, mtu: 72 }),
-    }
-}
-
-fn describe(address: &BusAddress, state: InterfaceState) -> BusState {
+fn describe(address: &BusAddress, state: InterfaceState, platform: &impl Platform) -> BusState {
     if address.kind == BusKind::Software {
         let bit_rate = address.paced_bit_rate.unwrap_or(0);
         return BusState { presence: wire::Presence::Up, mtu: 72, bit_rate, ..BusState::default() };
@@ -244,7 +231,7 @@ fn describe(address: &BusAddress, state: InterfaceState) -> BusState {
         InterfaceState::Up { mtu, .. } => (wire::Presence::Up, u16::try_from(mtu).unwrap_or(u16::MAX)),
     };
     // One that cannot be asked is one of which nothing is known; it may be gone since.
-    let asked = index_of(state).and_then(|index| controller::ask(index).ok()).unwrap_or_default();
+    let asked = index_of(state).and_then(|index| platform.controller(index).ok()).unwrap_or_default();
     BusState {
         presence,
         controller: fault_confinement(asked.state),

@@ -1,4 +1,4 @@
-//! The only place of a bridge that reads clocks.
+//! The only place of a bridge that reads the system's clocks.
 
 use std::time::{Duration, Instant};
 
@@ -58,14 +58,14 @@ pub struct TurnClock {
 }
 
 impl TurnClock {
-    /// The wall clock at `now`, which must be the present.
-    pub fn wall_time(&mut self, now: Moment) -> WallTime {
+    /// The wall clock at `now`, which must be the present; `read` reads it.
+    pub fn wall_time(&mut self, now: Moment, read: impl FnOnce() -> WallTime) -> WallTime {
         match self.read {
             Some((then, wall_then)) if now.nanos_since(then) < WALL_CLOCK_REFRESH_NS => {
                 WallTime::from_nanos(wall_then.as_nanos().saturating_add(now.nanos_since(then)))
             }
             _ => {
-                let wall_now = wall_time();
+                let wall_now = read();
                 self.read = Some((now, wall_now));
                 wall_now
             }
@@ -95,11 +95,14 @@ mod tests {
     fn a_turn_is_told_from_the_last_reading_for_a_while() {
         let read = (Moment::from_nanos(1_000_000), WallTime::from_nanos(5_000_000_000));
         let mut clock = TurnClock { read: Some(read) };
-        let told = clock.wall_time(Moment::from_nanos(1_000_300));
+        let told = clock.wall_time(Moment::from_nanos(1_000_300), wall_time);
         assert_eq!(told, WallTime::from_nanos(5_000_000_300));
         let before = wall_time();
-        let told = clock.wall_time(Moment::from_nanos(21_000_000));
+        let told = clock.wall_time(Moment::from_nanos(21_000_000), wall_time);
         assert!(told >= before, "20 ms later it is read again");
-        assert_eq!(clock.wall_time(Moment::from_nanos(21_000_001)).as_nanos(), told.as_nanos() + 1);
+        assert_eq!(
+            clock.wall_time(Moment::from_nanos(21_000_001), wall_time).as_nanos(),
+            told.as_nanos() + 1
+        );
     }
 }

@@ -8,7 +8,6 @@ use std::io;
 
 use super::BridgeError;
 use crate::config::EngineChoice;
-use crate::engine::Engine;
 use crate::engine::uring::UringEngine;
 
 /// Which runtime runs.

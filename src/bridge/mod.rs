@@ -14,10 +14,10 @@
 //!
 //! This is where clocks are read and log lines are written. It knows no protocol: a link asks its session.
 
-mod backoff;
-mod bus_socket;
+pub mod backoff;
+pub mod bus_socket;
 mod client;
-mod clock;
+pub mod clock;
 mod data_path;
 mod detached;
 mod host;
@@ -25,13 +25,17 @@ mod inbound;
 mod incidents;
 mod link;
 mod link_bus;
-mod links;
+pub mod links;
 mod outbound;
+pub mod platform;
 mod reflector;
 mod report;
 mod server;
 mod tcp;
 mod transmit_queue;
+
+pub use self::link::{Ended, Ending, LinkLimits};
+pub use self::outbound::Linger;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -46,9 +50,8 @@ use self::client::Target;
 use self::clock::Clock;
 use self::data_path::DataPath;
 use self::host::{Chosen, Host};
-use self::link::LinkLimits;
 use self::links::Links;
-use self::outbound::Linger;
+use self::platform::System;
 use self::reflector::Reflector;
 use self::report::Intervals;
 use crate::bus::watch::LinkWatch;
@@ -137,15 +140,20 @@ pub fn run(config: BridgeConfig, side: Side) -> Result<(), BridgeError> {
     let chosen = Host::choose(config.engine)?;
     let host = chosen.host;
     let finished = match host {
-        Host::Uring => host.run(run_on::<UringEngine>(chosen, config, end)),
-        Host::Tokio => host.run(run_on::<EpollEngine>(chosen, config, end)),
+        Host::Uring => host.run(run_on(UringEngine::new, chosen, config, end)),
+        Host::Tokio => host.run(run_on(EpollEngine::new, chosen, config, end)),
     };
     // What peers sent shortly before the end is on its way through a bus that this process may host.
     bus::software::stop_hosting();
     finished.map_err(system("set up the runtime"))?
 }
 
-async fn run_on<E: Engine>(chosen: Chosen, config: BridgeConfig, end: End) -> Result<(), BridgeError> {
+async fn run_on<E: Engine>(
+    new_engine: fn() -> io::Result<E>,
+    chosen: Chosen,
+    config: BridgeConfig,
+    end: End,
+) -> Result<(), BridgeError> {
     let host = chosen.host;
     let options = BusOptions {
         receive_queue_bytes: config.receive_queue_bytes,
@@ -153,17 +161,20 @@ async fn run_on<E: Engine>(chosen: Chosen, config: BridgeConfig, end: End) -> Re
         kernel_filter: config.filter.kernel.clone(),
         error_mask: config.filter.error_mask,
     };
+    let clock = Clock::start();
+    let platform = System { clock };
     let mut buses = Vec::new();
     let mut bus_lines = Vec::new();
     for NamedBus { address, .. } in &config.buses {
-        let (bus, line) = BusSocket::start(address.clone(), options.clone(), Rc::clone(&config.filter))?;
+        let (bus, line) =
+            BusSocket::start(address.clone(), options.clone(), Rc::clone(&config.filter), &platform)?;
         buses.push(bus);
         bus_lines.push(line);
     }
     let reflector = if end.allows_bench() { Some(Reflector::start()?) } else { None };
     if let Some(reflector) = &reflector {
         // Behind the user's, which keep their numbers.
-        let (bus, line) = reflector.bus()?;
+        let (bus, line) = reflector.bus(&platform)?;
         buses.push(bus);
         bus_lines.push(line);
     }
@@ -179,7 +190,6 @@ async fn run_on<E: Engine>(chosen: Chosen, config: BridgeConfig, end: End) -> Re
     // Said only now: what fails at the start is said in one line.
     info!("engine: {}", chosen.reason);
     bus_lines.iter().for_each(|line| info!("{line}"));
-    let clock = Clock::start();
     let session = SessionConfig {
         role: end.role(),
         protocol: config.protocol,
@@ -192,8 +202,8 @@ async fn run_on<E: Engine>(chosen: Chosen, config: BridgeConfig, end: End) -> Re
         linger: Linger { time: config.linger, frames: config.batch_frames },
         bus_count: buses.len(),
     };
-    let links = Links::new(clock, buses, session, limits, recorder);
-    let engine = E::new().map_err(system("set up the engine"))?;
+    let links = Links::new(platform, buses, session, limits, recorder);
+    let engine = new_engine().map_err(system("set up the engine"))?;
     let data_path = DataPath::new(engine, links, host, clock, config.busy_poll);
     let keepalive = Keepalive::for_heartbeat(config.heartbeat);
     let intervals = Intervals::new(histogram_log);

@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 
 use super::bus_socket::BusSocket;
 use super::clock::Clock;
+use super::platform::Platform;
 use super::{BridgeError, system};
 use crate::bus::{self, Batch, BusAddress, BusError, BusKind, BusOptions, OpenBus, Packet, Receiver};
 use crate::frame::filter::{FilterSet, KernelFilter};
@@ -55,9 +56,9 @@ impl Reflector {
     ///
     /// # Errors
     /// It cannot be opened.
-    pub fn bus(&self) -> Result<(BusSocket, String), BridgeError> {
+    pub fn bus(&self, platform: &impl Platform) -> Result<(BusSocket, String), BridgeError> {
         let filter = FilterSet::default().compile().expect("a filter without rules is one");
-        let (bus, _) = BusSocket::start(self.address.clone(), options(), Rc::new(filter))?;
+        let (bus, _) = BusSocket::start(self.address.clone(), options(), Rc::new(filter), platform)?;
         let line =
             "load tests are answered: canip_peer bench --connect with the name of this host".to_owned();
         Ok((bus.for_tests(), line))

@@ -3,9 +3,9 @@
 //! Two kinds of descriptor: *buses*, packet sockets that give and take kernel images, one or several a packet, and
 //! *streams*, connected byte streams. What the bytes mean is not known here: no protocol, no session, no frame but its size.
 //!
-//! There are two engines behind [`Engine`]: [`uring::UringEngine`] on a ring of its own, and
-//! [`epoll::EpollEngine`] where io_uring is forbidden. Both belong to one thread, which calls [`Engine::turn`]
-//! again and again; everything that happened comes back through a [`Handler`] during the turn.
+//! There are two engines behind [`Engine`]: [`uring::UringEngine`] on a ring of its own, and [`epoll::EpollEngine`] where
+//! io_uring is forbidden; the simulation of the tests has a third, on no kernel. Each belongs to one thread, which calls
+//! [`Engine::turn`] again and again; everything that happened comes back through a [`Handler`] during the turn.
 
 mod bus_write;
 pub mod epoll;
@@ -41,11 +41,11 @@ pub struct Token(pub usize);
 
 /// An open bus of an engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BusId(Key);
+pub struct BusId(pub Key);
 
 /// An open stream of an engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct StreamId(Key);
+pub struct StreamId(pub Key);
 
 /// How far a handler came with a stream's bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,15 +113,6 @@ pub trait Handler {
 ///
 /// Identifiers of closed descriptors are harmless: calls with them do nothing, or give `EBADF`.
 pub trait Engine: Sized {
-    /// The engine's name in logs and reports.
-    const NAME: &'static str;
-
-    /// Sets up the engine; fails where the kernel does not offer what it needs.
-    ///
-    /// # Errors
-    /// `EPERM` and `ENOSYS` where io_uring is forbidden or missing.
-    fn new() -> io::Result<Self>;
-
     /// Starts to receive from a packet socket. `packing` says whether the packets that are written to it may hold several
     /// images; received ones are handed on as they are.
     ///

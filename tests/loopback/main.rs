@@ -55,7 +55,6 @@ mod stopped;
 
 use std::io::Write;
 
-use canip_peer::engine::Engine as _;
 use canip_peer::engine::uring::UringEngine;
 
 use program::{Program, unique_name};

@@ -44,6 +44,7 @@ pub struct PacketContext<'a> {
 pub struct LinkLimits {
     /// The age that frames may have, either way.
     pub max_age: Option<Duration>,
+    /// How long frames may wait for more.
     pub linger: Linger,
     /// How many buses there are.
     pub bus_count: usize,

@@ -5,10 +5,11 @@ use std::io;
 use super::{Attention, Links, address};
 use crate::bridge::bus_socket::{BusSocket, Opening, Presence};
 use crate::bridge::link::{Ending, Link};
+use crate::bridge::platform::Platform;
 use crate::bus::{BusError, OpenBus};
 use crate::engine::Engine;
 
-impl Links {
+impl<P: Platform> Links<P> {
     /// How many buses the bridge has.
     pub fn bus_count(&self) -> usize {
         self.buses.len()
@@ -17,11 +18,11 @@ impl Links {
     /// Looks at the interfaces and says what has changed. Sockets of an interface that another has replaced are closed.
     pub fn check_buses<E: Engine>(&mut self, engine: &mut E) {
         for bus in 0..self.buses.len() {
-            let look = self.buses[bus].look();
+            let look = self.buses[bus].look(&self.platform);
             if look.presence == Presence::Replaced {
                 for index in 0..self.table.len() {
                     if let Some(link) = &mut self.table[index] {
-                        close(link, bus, &self.buses, engine);
+                        close(link, bus, &self.buses, &self.platform, engine);
                         self.mark(index, Attention::Whole);
                     }
                 }
@@ -102,18 +103,24 @@ impl Links {
 }
 
 /// Asks the kernel what the sockets of a link have dropped.
-pub fn note_drops<E: Engine>(link: &mut Link, buses: &[BusSocket], engine: &E) {
+pub fn note_drops<E: Engine>(link: &mut Link, buses: &[BusSocket], platform: &impl Platform, engine: &E) {
     for (bus, socket) in buses.iter().enumerate() {
         let descriptor = link.buses[bus].id.and_then(|id| engine.bus_descriptor(id));
-        if let Some(total) = descriptor.and_then(|descriptor| socket.drops(descriptor)) {
+        if let Some(total) = descriptor.and_then(|descriptor| platform.drops(socket.kind(), descriptor)) {
             link.note_kernel_total(bus, total);
         }
     }
 }
 
 /// Closes a link's socket of a bus, once its drops are counted.
-pub fn close<E: Engine>(link: &mut Link, bus: usize, buses: &[BusSocket], engine: &mut E) {
-    note_drops(link, buses, engine);
+pub fn close<E: Engine>(
+    link: &mut Link,
+    bus: usize,
+    buses: &[BusSocket],
+    platform: &impl Platform,
+    engine: &mut E,
+) {
+    note_drops(link, buses, platform, engine);
     if let Some(id) = link.buses[bus].detach() {
         engine.close_bus(id);
     }
@@ -124,6 +131,7 @@ pub fn settle_stopped<E: Engine>(
     link: &mut Link,
     bus: usize,
     buses: &[BusSocket],
+    platform: &impl Platform,
     engine: &mut E,
     error: &io::Error,
 ) {
@@ -135,6 +143,6 @@ pub fn settle_stopped<E: Engine>(
         _ => false,
     };
     if !resumed {
-        close(link, bus, buses, engine);
+        close(link, bus, buses, platform, engine);
     }
 }

@@ -6,6 +6,7 @@ use std::io;
 use super::{Attention, Links, address};
 use crate::bridge::bus_socket::BusSocket;
 use crate::bridge::link::{Ending, Link, PacketContext, Witness};
+use crate::bridge::platform::Platform;
 use crate::buffer::SendBuffer;
 use crate::engine::{Consumed, Handler, PacketInfo, Token};
 use crate::frame::Frame;
@@ -14,7 +15,7 @@ use crate::moment::Now;
 use crate::record::Recorder;
 use crate::session::OneWay;
 
-impl Links {
+impl<P: Platform> Links<P> {
     /// The link of a token, marked as one that something happened to, and the bus.
     fn touched(&mut self, token: Token) -> Option<(&mut Link, usize)> {
         let (index, bus) = address::resolve(token);
@@ -45,7 +46,7 @@ impl Witness for Incidentals<'_> {
     }
 }
 
-impl Handler for Links {
+impl<P: Platform> Handler for Links<P> {
     fn bus_packet(&mut self, token: Token, packet: &[u8], info: PacketInfo) {
         let now = self.now();
         let (index, bus) = address::resolve(token);
@@ -81,7 +82,7 @@ impl Handler for Links {
 
     fn stream_bytes(&mut self, token: Token, bytes: &[u8]) -> Consumed {
         // Not the turn's, if something was reported before: a heartbeat must not seem to have come before it did.
-        let now = self.clock.read();
+        let now = self.platform.read();
         self.turn_time.get_or_insert(now);
         let (index, _) = address::resolve(token);
         self.mark(index, Attention::Frames);

@@ -17,9 +17,10 @@ use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use super::bus_socket::BusSocket;
-use super::clock::{Clock, TurnClock};
+use super::clock::TurnClock;
 use super::incidents::{self, LineLimit};
 use super::link::{Ended, Link, LinkLimits};
+use super::platform::{Platform, System};
 use super::tcp;
 use crate::engine::Engine;
 use crate::metrics::Counters;
@@ -47,11 +48,11 @@ enum Attention {
 }
 
 /// The table of links.
-pub struct Links {
+pub struct Links<P = System> {
     table: Vec<Option<Link>>,
     /// Links that something happened to.
     dirty: Vec<usize>,
-    clock: Clock,
+    platform: P,
     wall_clock: TurnClock,
     /// When this turn began to report, on both clocks; read once, by the first report.
     turn_time: Option<Now>,
@@ -74,9 +75,10 @@ pub struct Links {
     pub histograms: Histograms,
 }
 
-impl Links {
+impl<P: Platform> Links<P> {
+    /// No links yet. Each will have a socket of every one of `buses`.
     pub fn new(
-        clock: Clock,
+        platform: P,
         buses: Vec<BusSocket>,
         session: SessionConfig,
         limits: LinkLimits,
@@ -85,7 +87,7 @@ impl Links {
         Self {
             table: Vec::new(),
             dirty: Vec::new(),
-            clock,
+            platform,
             wall_clock: TurnClock::default(),
             turn_time: None,
             limits,
@@ -115,7 +117,7 @@ impl Links {
     pub fn totals<E: Engine>(&mut self, engine: &E) -> Counters {
         let mut totals = self.past;
         for link in self.table.iter_mut().flatten() {
-            buses::note_drops(link, &self.buses, engine);
+            buses::note_drops(link, &self.buses, &self.platform, engine);
             totals.add(&link.counters());
         }
         totals.unrecorded = self.recorder.as_ref().map_or(0, |recorder| recorder.borrow().unrecorded());
@@ -133,7 +135,7 @@ impl Links {
         stream: OwnedFd,
         ended: oneshot::Sender<Ended>,
     ) -> io::Result<()> {
-        let now = self.clock.now();
+        let now = self.platform.now();
         let parked = |link: &Option<Link>| link.as_ref().is_some_and(Link::is_parked);
         // A client has one peer: what waits is for it. Who a server's peer is shows later.
         let waiting = match self.session.role {
@@ -160,7 +162,7 @@ impl Links {
 
     /// Begins the orderly end of all links.
     pub fn close_all(&mut self) {
-        let now = self.clock.now();
+        let now = self.platform.now();
         for index in 0..self.table.len() {
             if let Some(link) = &mut self.table[index] {
                 link.close(now, Goodbye::Stopping, None);
@@ -182,7 +184,7 @@ impl Links {
     /// Says which links lost frames since the last call.
     pub fn report_incidents<E: Engine>(&mut self, engine: &E) {
         for link in self.table.iter_mut().flatten() {
-            buses::note_drops(link, &self.buses, engine);
+            buses::note_drops(link, &self.buses, &self.platform, engine);
             let counters = link.counters();
             let incidents = incidents::describe(&link.reported, &counters);
             if !incidents.is_empty() {
@@ -225,8 +227,8 @@ impl Links {
     /// When this turn began to report; the present, if it had nothing to report.
     pub fn now(&mut self) -> Now {
         *self.turn_time.get_or_insert_with(|| {
-            let monotonic = self.clock.now();
-            Now { monotonic, wall: self.wall_clock.wall_time(monotonic) }
+            let monotonic = self.platform.now();
+            Now { monotonic, wall: self.wall_clock.wall_time(monotonic, || self.platform.wall_time()) }
         })
     }
 }

@@ -6,9 +6,9 @@ use tracing::{debug, info, warn};
 
 use super::{Attention, Links, MAX_PARKED, address, buses, nanoseconds, words};
 use crate::bridge::bus_socket::BusSocket;
-use crate::bridge::clock::wall_time;
 use crate::bridge::link::{Ending, Link};
 use crate::bridge::link_bus::LinkBus;
+use crate::bridge::platform::Platform;
 use crate::bridge::tcp;
 use crate::bridge::transmit_queue::Arrival;
 use crate::engine::Engine;
@@ -19,7 +19,7 @@ use crate::moment::{Moment, Now, WallTime};
 use crate::record::Recorder;
 use crate::session::Role;
 
-impl Links {
+impl<P: Platform> Links<P> {
     /// Does what links want after a turn; of `all`, when a deadline has come. Returns whether [`Links::deadline`] may
     /// have changed.
     pub fn service<E: Engine>(&mut self, engine: &mut E, now: Now, all: bool) -> bool {
@@ -67,7 +67,7 @@ impl Links {
         link.tick(now.monotonic);
         for bus in 0..link.buses.len() {
             if let Some(error) = link.buses[bus].stopped.take() {
-                buses::settle_stopped(link, bus, &self.buses, engine, &error);
+                buses::settle_stopped(link, bus, &self.buses, &self.platform, engine, &error);
             }
             let disposal = link.buses[bus].inbound.disposal();
             link.session.note_disposal(bus, disposal);
@@ -111,16 +111,17 @@ impl Links {
                 continue;
             }
             let socket = &self.buses[number];
-            let (clock, histograms) = (self.clock, &mut self.histograms);
+            let (platform, histograms) = (&self.platform, &mut self.histograms);
             inbound.flush(
                 engine,
                 *id,
                 now.monotonic,
-                || clock.now(),
+                || platform.now(),
                 |frames, arrivals, accepted_at| {
                     record_accepted(histograms, arrivals, accepted_at);
                     if let Some(recorder) = recorder.filter(|_| !socket.is_for_tests()) {
-                        record_written(&mut recorder.borrow_mut(), socket, frames, records);
+                        let now = platform.wall_time();
+                        record_written(&mut recorder.borrow_mut(), now, socket, frames, records);
                     }
                 },
             )?;
@@ -137,9 +138,11 @@ impl Links {
         }
         if link.may_send() {
             // A heartbeat says when it was sent, not when the turn began.
-            let now = if speaks { self.clock.read() } else { now };
+            let now = if speaks { self.platform.read() } else { now };
             let histograms = &mut self.histograms;
-            link.outbound.flush(engine, stream, &mut link.session, now, wall_time, |received, sent_at| {
+            let (platform, session) = (&self.platform, &mut link.session);
+            let clock = || platform.wall_time();
+            link.outbound.flush(engine, stream, session, now, clock, |received, sent_at| {
                 record_sent(histograms, received, sent_at);
             })?;
         }
@@ -247,7 +250,7 @@ impl Links {
     fn take_out<E: Engine>(&mut self, engine: &mut E, index: usize) -> Option<(Counters, String)> {
         let mut link = self.table[index].take()?;
         for bus in 0..link.buses.len() {
-            buses::close(&mut link, bus, &self.buses, engine);
+            buses::close(&mut link, bus, &self.buses, &self.platform, engine);
         }
         close_stream(&mut link, engine);
         if self.recording == Some(index) {
@@ -303,11 +306,10 @@ fn close_stream<E: Engine>(link: &mut Link, engine: &mut E) {
 
 /// Records what a link wrote to a bus. A link that does not record what comes from the bus leaves its frames to the
 /// one that does, which sees them there, unless a filter hides them from it.
-fn record_written(recorder: &mut Recorder, bus: &BusSocket, frames: &[Frame], records: bool) {
-    let now = wall_time().as_nanos();
+fn record_written(recorder: &mut Recorder, now: WallTime, bus: &BusSocket, frames: &[Frame], records: bool) {
     for frame in frames {
         if records || !bus.filter().passes(frame.image()) {
-            recorder.record(now, bus.name(), frame.image());
+            recorder.record(now.as_nanos(), bus.name(), frame.image());
         }
     }
 }

@@ -60,6 +60,20 @@ struct Stream {
 }
 
 impl EpollEngine {
+    /// Sets up the engine.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            poller: Poller::new()?,
+            packets: Receiver::new(),
+            entries: Slots::new(),
+            resumed: Vec::new(),
+            alarm_is_set: false,
+        })
+    }
+
     fn bus(&mut self, bus: BusId) -> Option<&mut Bus> {
         match self.entries.find_mut(bus.0) {
             Some(Entry::Bus(bus)) => Some(bus),
@@ -269,18 +283,6 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 impl Engine for EpollEngine {
-    const NAME: &'static str = "epoll";
-
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            poller: Poller::new()?,
-            packets: Receiver::new(),
-            entries: Slots::new(),
-            resumed: Vec::new(),
-            alarm_is_set: false,
-        })
-    }
-
     fn open_bus(&mut self, token: Token, descriptor: OwnedFd, packing: Packing) -> io::Result<BusId> {
         self.open(Entry::Bus(Bus { descriptor, token, packing, interest: Interest::READABLE })).map(BusId)
     }

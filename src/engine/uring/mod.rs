@@ -97,6 +97,32 @@ enum Turned {
 }
 
 impl UringEngine {
+    /// Sets up the engine; fails where the kernel does not offer what it needs.
+    ///
+    /// # Errors
+    /// `EPERM` and `ENOSYS` where io_uring is forbidden or missing.
+    pub fn new() -> io::Result<Self> {
+        let ring = Ring::new()?;
+        let packets = BufferRing::register(ring.ring(), PACKET_BUFFERS)?;
+        let bytes = BufferRing::register(ring.ring(), STREAM_BUFFERS)?;
+        Ok(Self {
+            ring,
+            packets,
+            bytes,
+            packet_header: packet::header(),
+            buses: Slots::new(),
+            streams: Slots::new(),
+            completions: Vec::with_capacity(Ring::completion_limit()),
+            packet_bytes: 0,
+            stream_bytes: 0,
+            resumed: Vec::new(),
+            starved: Vec::new(),
+            doorbell: Doorbell::new()?,
+            unwatched: Vec::new(),
+            alarm: Alarm::default(),
+        })
+    }
+
     fn bus(&mut self, key: Key) -> Option<&mut Bus> {
         self.buses.find_mut(key).filter(|bus| !bus.closing)
     }
@@ -234,30 +260,6 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 impl Engine for UringEngine {
-    const NAME: &'static str = "io_uring";
-
-    fn new() -> io::Result<Self> {
-        let ring = Ring::new()?;
-        let packets = BufferRing::register(ring.ring(), PACKET_BUFFERS)?;
-        let bytes = BufferRing::register(ring.ring(), STREAM_BUFFERS)?;
-        Ok(Self {
-            ring,
-            packets,
-            bytes,
-            packet_header: packet::header(),
-            buses: Slots::new(),
-            streams: Slots::new(),
-            completions: Vec::with_capacity(Ring::completion_limit()),
-            packet_bytes: 0,
-            stream_bytes: 0,
-            resumed: Vec::new(),
-            starved: Vec::new(),
-            doorbell: Doorbell::new()?,
-            unwatched: Vec::new(),
-            alarm: Alarm::default(),
-        })
-    }
-
     fn open_bus(&mut self, token: Token, descriptor: OwnedFd, packing: Packing) -> io::Result<BusId> {
         let bus =
             Bus { descriptor, token, packing, receiving: false, awaiting_writable: false, closing: false };
