@@ -19,6 +19,8 @@ const FRAMES_PER_WRITE: usize = 256;
 /// What the receiving half of a link counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct InboundCounters {
+    /// Frames that the peer gave us for the bus.
+    pub arrived: u64,
     /// Frames that the bus accepted.
     pub accepted: u64,
     /// Of those, frames that were too old by then.
@@ -76,6 +78,7 @@ impl Inbound {
     /// Takes a frame of the peer that arrived at `now`. There is room for it.
     #[inline]
     pub fn push(&mut self, received: ReceivedFrame, now: Moment) {
+        self.counters.arrived += 1;
         let arrival = Arrival { at: now, origin: now.before_nanos(received.age_ns) };
         if !self.queue.push(received.frame, arrival) {
             self.counters.stale += 1;
@@ -243,6 +246,7 @@ mod tests {
         // Before the first call; between two pieces of 256, where the clock is read before and after each.
         let counters = [0, 2, 4].map(stopped_after);
         let expected = [0, 256, 512].map(|accepted| InboundCounters {
+            arrived: 1_500,
             accepted,
             overdue: 0,
             stale: 1_500 - accepted,

@@ -24,6 +24,8 @@ pub struct LinkBus {
 /// What became of the frames of the bus that did not go to the peer.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct BusCounts {
+    /// The bus gave them to us, whatever became of them.
+    pub taken: u64,
     /// The kernel dropped them.
     pub kernel_drops: u64,
     pub filtered: u64,
@@ -89,6 +91,9 @@ impl LinkBus {
     pub fn count(&self, into: &mut Counters) {
         let (counts, inbound) = (&self.counts, self.inbound.counters());
         into.received += inbound.accepted;
+        into.taken += counts.taken;
+        into.arrived += inbound.arrived;
+        into.waiting += self.inbound.queue.len() as u64;
         into.overdue += inbound.overdue;
         into.kernel_drops += counts.kernel_drops;
         into.filtered += counts.filtered;

@@ -244,9 +244,10 @@ impl Outbound {
         frames
     }
 
-    /// The connection is gone: does the same, and is as new.
+    /// The connection is gone: does the same, with what was in flight too, and is as new.
     pub fn reset(&mut self, session: &mut Session) -> u64 {
-        let frames = self.discard(session);
+        // Where the protocol keeps no books, what was in flight was sent as far as TCP had taken it.
+        let frames = self.discard(session) + self.in_flight.len() as u64;
         self.in_flight.clear();
         self.spare.get_or_insert_with(|| SendBuffer::with_capacity(BUFFER_BYTES));
         frames

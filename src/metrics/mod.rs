@@ -1,7 +1,7 @@
 //! What the bridge counts, named once: the summary line, the final line and every later report use these names.
 //!
-//! Every frame that the kernel gave to the bridge ends up under exactly one name of its direction. How late frames are
-//! is in [`histograms`].
+//! Every frame that a bus or a peer gave to the bridge ends up under exactly one name, or still waits: the books balance
+//! ([`Counters::unaccounted`]). How late frames are is in [`histograms`].
 
 pub mod histograms;
 
@@ -14,7 +14,13 @@ pub struct Counters {
     pub sent: u64,
     /// Peer to bus: frames that the bus accepted.
     pub received: u64,
-    /// Of both, frames that had become too old when TCP or the bus had taken them: this process stood still between its
+    /// Frames that the bus gave us.
+    pub taken: u64,
+    /// Frames that the peer gave us for the bus.
+    pub arrived: u64,
+    /// Of both, frames that wait in this process now.
+    pub waiting: u64,
+    /// Of what was sent and received, frames that had become too old when TCP or the bus had taken them: this process stood still between its
     /// last look at the clock and the end of the system call, or TCP took long.
     pub overdue: u64,
     /// Frames of the bus that came while there was no connection.
@@ -57,20 +63,31 @@ pub struct Counters {
     pub stale: u64,
     /// Frames from the peer that the bus refused: interface down or gone, or a frame that it cannot carry.
     pub refused: u64,
+    /// Frames from the peer that may not go on the bus: `--read-only`, `--tx-allow`.
+    pub denied: u64,
+    /// Frames from the peer that `--tx-rate` or `--tx-load` kept waiting until they were too old.
+    pub limited: u64,
+    /// Frames from the peer that were kept off the bus because they went round in a loop.
+    pub looped: u64,
     /// How often frames had to wait because the bus's transmit queue was full.
     pub transmit_waits: u64,
     /// Lines that could not be recorded.
     pub unrecorded: u64,
     /// Links that ended because the peer did not speak the protocol.
     pub faults: u64,
+    /// Connections that were refused because there were as many as may be.
+    pub turned_away: u64,
 }
 
 impl Counters {
     /// Names and values, in the order in which they are printed.
-    pub fn named(&self) -> [(&'static str, u64); 26] {
+    pub fn named(&self) -> [(&'static str, u64); 33] {
         [
             ("sent", self.sent),
             ("received", self.received),
+            ("taken", self.taken),
+            ("arrived", self.arrived),
+            ("waiting", self.waiting),
             ("overdue", self.overdue),
             ("outage", self.outage),
             ("in_transit", self.in_transit),
@@ -92,16 +109,46 @@ impl Counters {
             ("unsent", self.unsent),
             ("stale", self.stale),
             ("refused", self.refused),
+            ("denied", self.denied),
+            ("limited", self.limited),
+            ("looped", self.looped),
             ("transmit_waits", self.transmit_waits),
             ("unrecorded", self.unrecorded),
             ("faults", self.faults),
+            ("turned_away", self.turned_away),
         ]
+    }
+
+    /// Frames that were given to the bridge and are under no name, nor wait: zero, always. Below zero where a frame has
+    /// two names.
+    pub fn unaccounted(&self) -> i128 {
+        let given = [self.taken, self.arrived];
+        let fates = [
+            self.sent,
+            self.received,
+            self.waiting,
+            self.outage,
+            self.filtered,
+            self.not_representable,
+            self.slow_peer,
+            self.unsent,
+            self.stale,
+            self.refused,
+            self.denied,
+            self.limited,
+            self.looped,
+        ];
+        let sum = |counts: &[u64]| counts.iter().copied().map(i128::from).sum::<i128>();
+        sum(&given) - sum(&fates)
     }
 
     /// Adds another link's counters. What a peer can make huge stays at the highest number.
     pub fn add(&mut self, other: &Counters) {
         self.sent = self.sent.saturating_add(other.sent);
         self.received = self.received.saturating_add(other.received);
+        self.taken = self.taken.saturating_add(other.taken);
+        self.arrived = self.arrived.saturating_add(other.arrived);
+        self.waiting = self.waiting.saturating_add(other.waiting);
         self.overdue = self.overdue.saturating_add(other.overdue);
         self.outage = self.outage.saturating_add(other.outage);
         self.in_transit = self.in_transit.saturating_add(other.in_transit);
@@ -123,9 +170,13 @@ impl Counters {
         self.unsent = self.unsent.saturating_add(other.unsent);
         self.stale = self.stale.saturating_add(other.stale);
         self.refused = self.refused.saturating_add(other.refused);
+        self.denied = self.denied.saturating_add(other.denied);
+        self.limited = self.limited.saturating_add(other.limited);
+        self.looped = self.looped.saturating_add(other.looped);
         self.transmit_waits = self.transmit_waits.saturating_add(other.transmit_waits);
         self.unrecorded = self.unrecorded.saturating_add(other.unrecorded);
         self.faults = self.faults.saturating_add(other.faults);
+        self.turned_away = self.turned_away.saturating_add(other.turned_away);
     }
 }
 
@@ -154,45 +205,54 @@ mod tests {
 
     #[test]
     fn adding_and_printing_leave_no_counter_out() {
-        // Twenty-six counters of 8 bytes: one that is added to the structure must be added to the lists too.
-        assert_eq!(size_of::<Counters>(), 26 * 8);
+        // Thirty-three counters of 8 bytes: one that is added to the structure must be added to the lists too.
+        assert_eq!(size_of::<Counters>(), 33 * 8);
         let one = Counters {
             sent: 1,
             received: 2,
-            overdue: 3,
-            outage: 4,
-            in_transit: 5,
-            gaps: 6,
-            missing: 7,
-            peer_kernel_drops: 8,
-            peer_stale: 9,
-            peer_slow: 10,
-            peer_outage: 11,
-            peer_in_transit: 12,
-            error_frames: 13,
-            duplicates: 14,
-            reordered: 15,
-            restarts: 16,
-            kernel_drops: 17,
-            filtered: 18,
-            not_representable: 19,
-            slow_peer: 20,
-            unsent: 21,
-            stale: 22,
-            refused: 23,
-            transmit_waits: 24,
-            unrecorded: 25,
-            faults: 26,
+            taken: 3,
+            arrived: 4,
+            waiting: 5,
+            overdue: 6,
+            outage: 7,
+            in_transit: 8,
+            gaps: 9,
+            missing: 10,
+            peer_kernel_drops: 11,
+            peer_stale: 12,
+            peer_slow: 13,
+            peer_outage: 14,
+            peer_in_transit: 15,
+            error_frames: 16,
+            duplicates: 17,
+            reordered: 18,
+            restarts: 19,
+            kernel_drops: 20,
+            filtered: 21,
+            not_representable: 22,
+            slow_peer: 23,
+            unsent: 24,
+            stale: 25,
+            refused: 26,
+            denied: 27,
+            limited: 28,
+            looped: 29,
+            transmit_waits: 30,
+            unrecorded: 31,
+            faults: 32,
+            turned_away: 33,
         };
         let mut sum = one;
         sum.add(&one);
         assert_eq!(sum.named().map(|(_, value)| value), std::array::from_fn(|index| 2 * (index as u64 + 1)));
         assert_eq!(
             one.to_string(),
-            "sent 1 received 2 overdue 3 outage 4 in_transit 5 gaps 6 missing 7 peer_kernel_drops 8 \
-             peer_stale 9 peer_slow 10 peer_outage 11 peer_in_transit 12 error_frames 13 duplicates 14 \
-             reordered 15 restarts 16 kernel_drops 17 filtered 18 not_representable 19 slow_peer 20 \
-             unsent 21 stale 22 refused 23 transmit_waits 24 unrecorded 25 faults 26"
+            "sent 1 received 2 taken 3 arrived 4 waiting 5 overdue 6 outage 7 in_transit 8 gaps 9 \
+             missing 10 peer_kernel_drops 11 peer_stale 12 peer_slow 13 peer_outage 14 \
+             peer_in_transit 15 error_frames 16 duplicates 17 reordered 18 restarts 19 \
+             kernel_drops 20 filtered 21 not_representable 22 slow_peer 23 unsent 24 stale 25 \
+             refused 26 denied 27 limited 28 looped 29 transmit_waits 30 unrecorded 31 faults 32 \
+             turned_away 33"
         );
     }
 

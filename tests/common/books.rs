@@ -22,7 +22,31 @@ pub fn assert_books(sent: u64, from: &HashMap<String, u64>, to: &HashMap<String,
     let dropped_behind = to["stale"] - from["peer_stale"] + to["refused"];
     assert_eq!(from["sent"] - from["in_transit"], to["received"] + dropped_behind, "every frame sent{both}");
     assert_eq!(to["received"], came_out, "every frame received{both}");
+    for counters in [from, to] {
+        assert_balanced(counters);
+    }
     for name in ["duplicates", "reordered", "unsent", "filtered", "not_representable"] {
         assert_eq!((from[name], to[name]), (0, 0), "{name}{both}");
     }
+}
+
+/// Asserts that every frame that one end was given is under one name or waits.
+pub fn assert_balanced(counters: &HashMap<String, u64>) {
+    let fates = [
+        "sent",
+        "received",
+        "waiting",
+        "outage",
+        "filtered",
+        "not_representable",
+        "slow_peer",
+        "unsent",
+        "stale",
+        "refused",
+        "denied",
+        "limited",
+        "looped",
+    ];
+    let sum: u64 = fates.iter().map(|name| counters[*name]).sum();
+    assert_eq!(counters["taken"] + counters["arrived"], sum, "{counters:?}");
 }

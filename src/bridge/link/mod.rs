@@ -141,13 +141,18 @@ impl Link {
                 self.session.skip(context.bus, Cause::Kernel, new);
             }
             Packet::Welcome { .. } => {}
-            Packet::Malformed => self.buses[context.bus].counts.malformed += 1,
+            Packet::Malformed => {
+                let counts = &mut self.buses[context.bus].counts;
+                counts.taken += 1;
+                counts.malformed += 1;
+            }
         }
     }
 
     #[inline]
     fn frame<'a>(&mut self, context: &PacketContext<'_>, image: Image<'a>) -> Option<Image<'a>> {
         let counts = &mut self.buses[context.bus].counts;
+        counts.taken += 1;
         let kernel_has_filtered = context.kind == BusKind::SocketCan && context.filter.kernel_is_exact;
         if !kernel_has_filtered && !context.filter.passes(image) {
             counts.filtered += 1;
@@ -246,6 +251,7 @@ impl Link {
         let mut counters = self.session_counters();
         counters.add(&self.past);
         counters.sent += self.outbound.sent_frames();
+        counters.waiting += self.outbound.unsent_frames();
         counters.overdue += self.outbound.overdue_frames();
         counters.stale += self.outbound.stale_frames();
         self.buses.iter().for_each(|bus| bus.count(&mut counters));

@@ -175,9 +175,9 @@ impl Link {
             Phase::Running | Phase::Closing { .. } | Phase::Parked { .. } => Ending::Stopped,
         };
         let before = self.counters();
-        let waiting: usize = self.buses.iter().map(|bus| bus.inbound.queue.len()).sum();
         let counters = Counters {
-            unsent: before.unsent + self.outbound.unsent_frames() + waiting as u64,
+            waiting: 0,
+            unsent: before.unsent + before.waiting,
             faults: before.faults + u64::from(ending.is_fault()),
             ..before
         };

@@ -120,6 +120,7 @@ impl<P: Platform> Links<P> {
             buses::note_drops(link, &self.buses, &self.platform, engine);
             totals.add(&link.counters());
         }
+        debug_assert_eq!(totals.unaccounted(), 0, "the books balance: {totals}");
         totals.unrecorded = self.recorder.as_ref().map_or(0, |recorder| recorder.borrow().unrecorded());
         totals
     }
