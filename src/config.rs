@@ -35,6 +35,8 @@ pub struct BridgeConfig {
     pub receive_queue_bytes: usize,
     /// Which frames of the bus go to the peer.
     pub filter: Rc<Filter>,
+    /// What peers may put on each of the buses.
+    pub bounds: Bounds,
     /// Which versions of the protocol are spoken.
     pub protocol: Protocol,
     /// What is offered to the peer.
@@ -83,6 +85,28 @@ pub struct BitRate {
     pub nominal: u32,
     /// Of an FD frame's data.
     pub data: Option<u32>,
+}
+
+/// What peers may put on a bus, all of them together.
+#[derive(Clone, Debug, Default)]
+pub struct Bounds {
+    /// Nothing at all; there is no other bound then.
+    pub read_only: bool,
+    /// Frames that pass this; `None` for all.
+    pub allow: Option<Rc<Filter>>,
+    /// So many frames a second.
+    pub frames_per_s: Option<u32>,
+    /// A part of the bus's time.
+    pub load: Option<LoadBound>,
+}
+
+/// A part of the time that a bus has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LoadBound {
+    /// Millionths of it: a thousand to a million.
+    pub millionths: u32,
+    /// How fast a bus is that does not say so itself.
+    pub bit_rate: Option<BitRate>,
 }
 
 /// Which end of the connection a bridge is.

@@ -11,6 +11,8 @@ use super::platform::Platform;
 use crate::bus::controller::ControllerState;
 use crate::bus::interface::InterfaceState;
 use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, OpenBus, Pace};
+use crate::config::{BitRate, Bounds};
+use crate::frame::Image;
 use crate::frame::filter::Filter;
 use crate::wire::v5::{self as wire, BusState, Controller};
 
@@ -48,6 +50,8 @@ pub struct BusSocket {
     failing: bool,
     /// Whether it is there for load tests: no bus of the user's.
     is_for_tests: bool,
+    /// What peers may put on it.
+    bounds: Bounds,
 }
 
 impl BusSocket {
@@ -76,8 +80,42 @@ impl BusSocket {
         };
         let told = describe(&address, state, platform);
         let bound_index = index_of(state);
-        let (failing, is_for_tests) = (false, false);
-        Ok((Self { address, options, filter, state, told, bound_index, failing, is_for_tests }, line))
+        let (failing, is_for_tests, bounds) = (false, false, Bounds::default());
+        Ok((Self { address, options, filter, state, told, bound_index, failing, is_for_tests, bounds }, line))
+    }
+
+    /// The same with bounds on what peers may put on it.
+    ///
+    /// # Errors
+    /// A part of its time is to be bounded, and its bit rate is not known.
+    pub fn bounded(self, bounds: &Bounds) -> Result<Self, BusError> {
+        let bus = Self { bounds: bounds.clone(), ..self };
+        match bus.bit_rate() {
+            None if bounds.load.is_some() => Err(BusError::UnknownBitRate { name: bus.address.name }),
+            _ => Ok(bus),
+        }
+    }
+
+    /// What peers may put on it.
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    /// Whether peers may put a frame on it.
+    #[inline]
+    pub fn allows(&self, image: Image<'_>) -> bool {
+        match &self.bounds.allow {
+            None => !self.bounds.read_only,
+            Some(filter) => filter.passes(image),
+        }
+    }
+
+    /// How fast it is: as it says itself, else as the user says.
+    pub fn bit_rate(&self) -> Option<BitRate> {
+        let BusState { bit_rate, data_bit_rate, .. } = self.told;
+        let own = BitRate { nominal: bit_rate, data: (data_bit_rate > 0).then_some(data_bit_rate) };
+        let given = self.bounds.load.and_then(|load| load.bit_rate);
+        Some(own).filter(|own| own.nominal > 0).or(given)
     }
 
     /// The same for load tests.

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::throttle::Gate;
 use super::transmit_queue::{Arrival, Piece, TransmitQueue};
 use crate::engine::{BusId, Engine};
 use crate::frame::Frame;
@@ -29,6 +30,10 @@ pub struct InboundCounters {
     pub stale: u64,
     /// Frames that the bus refused.
     pub refused: u64,
+    /// Frames that peers may not put on the bus.
+    pub denied: u64,
+    /// Frames that waited too long, or were pushed out by newer ones, while the bound on what peers put on the bus held them.
+    pub limited: u64,
     /// How often the transmit queue was full.
     pub waits: u64,
 }
@@ -43,6 +48,8 @@ enum Waiting {
     Until(Moment),
     /// The socket is useless until the bus was opened anew.
     Reopened,
+    /// More than peers may put on the bus: until then, or until it is this link's turn.
+    Allowance(Option<Moment>),
 }
 
 /// The receiving half of a link.
@@ -51,6 +58,8 @@ pub struct Inbound {
     /// Frames that wait for the bus.
     pub queue: TransmitQueue,
     waiting: Waiting,
+    /// Whether this waits in the line before the bound on what peers put on the bus.
+    is_in_line: bool,
     counters: InboundCounters,
 }
 
@@ -60,6 +69,7 @@ impl Inbound {
         Self {
             queue: TransmitQueue::new(max_age),
             waiting: Waiting::Reopened,
+            is_in_line: false,
             counters: InboundCounters::default(),
         }
     }
@@ -71,17 +81,21 @@ impl Inbound {
 
     /// What became of all frames so far, for the peer.
     pub fn disposal(&self) -> Disposal {
-        let InboundCounters { accepted, stale, refused, .. } = self.counters;
-        Disposal { accepted, stale, refused }
+        let InboundCounters { accepted, stale, refused, denied, limited, .. } = self.counters;
+        Disposal { accepted, stale, refused: refused + denied + limited }
     }
 
-    /// Takes a frame of the peer that arrived at `now`. There is room for it.
+    /// Takes a frame of the peer that arrived at `now`, if peers may put it on the bus. There is room for it.
     #[inline]
-    pub fn push(&mut self, received: ReceivedFrame, now: Moment) {
+    pub fn push(&mut self, received: ReceivedFrame, now: Moment, is_allowed: bool) {
         self.counters.arrived += 1;
         let arrival = Arrival { at: now, origin: now.before_nanos(received.age_ns) };
-        if !self.queue.push(received.frame, arrival) {
+        if self.queue.is_stale(arrival, now) {
             self.counters.stale += 1;
+        } else if is_allowed {
+            self.queue.push(received.frame, arrival);
+        } else {
+            self.counters.denied += 1;
         }
     }
 
@@ -100,20 +114,21 @@ impl Inbound {
     pub fn deadline(&self) -> Option<Moment> {
         let retry_at = match self.waiting {
             Waiting::Until(retry_at) => Some(retry_at),
-            _ => None,
+            Waiting::Allowance(ready_at) => ready_at,
+            Waiting::Nothing | Waiting::Writable | Waiting::Reopened => None,
         };
         Moment::earlier(self.queue.deadline(), retry_at)
     }
 
     /// Whether [`Inbound::flush`] has nothing to do.
     pub fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.waiting == Waiting::Nothing
+        self.queue.is_empty() && self.waiting == Waiting::Nothing && !self.is_in_line
     }
 
-    /// Writes what waits, in order, as far as the bus takes it; `accepted` sees what it took, and when. `now` is when the
-    /// turn began, which says nothing of frames that are written long after: the process may have stood still. Whether
-    /// they are fresh is told by `clock`, right before each system call. What grows too old even so, within the call or
-    /// because the process was stopped just then, is counted as overdue.
+    /// Writes what waits, in order, as far as the bus takes it and `gate` lets it through; `accepted` sees what it took, and
+    /// when. `now` is when the turn began, which says nothing of frames that are written long after: the process may have
+    /// stood still. Whether they are fresh is told by `clock`, right before each system call. What grows too old even so,
+    /// within the call or because the process was stopped just then, is counted as overdue.
     ///
     /// # Errors
     /// The engine cannot watch the socket.
@@ -123,20 +138,31 @@ impl Inbound {
         engine: &mut E,
         bus: Option<BusId>,
         mut now: Moment,
+        mut gate: Option<Gate<'_>>,
         clock: impl Fn() -> Moment,
         mut accepted: impl FnMut(&[Frame], &[Arrival], Moment),
     ) -> io::Result<()> {
-        self.counters.stale += self.queue.discard_stale(now) as u64;
-        if matches!(self.waiting, Waiting::Until(retry_at) if retry_at <= now)
-            || self.lost_what_it_waited_for()
-        {
+        let was_held = self.is_in_line;
+        self.discard_stale(now, was_held);
+        if self.may_try_again(now) {
             self.waiting = Waiting::Nothing;
         }
         while let (Some(bus), Waiting::Nothing, false) = (bus, self.waiting, self.queue.is_empty()) {
-            let Piece { frames, arrivals, fresh_until } = self.queue.front(now, FRAMES_PER_WRITE);
+            let room = gate.as_ref().map_or(FRAMES_PER_WRITE, |gate| gate.room(now).min(FRAMES_PER_WRITE));
+            if let Some(gate) = gate.as_mut().filter(|_| room == 0) {
+                self.waiting = Waiting::Allowance(gate.wait(&mut self.is_in_line));
+                break;
+            }
+            let Piece { frames, arrivals, fresh_until } = self.queue.front(now, room);
+            let grant = gate.as_ref().map(|gate| gate.grant(frames, now));
+            let granted = grant.map_or(frames.len(), |grant| grant.count);
+            let (frames, arrivals) = (&frames[..granted], &arrivals[..granted]);
             let is_fresh = |now| fresh_until.is_none_or(|until| now < until);
             let written = engine.write_bus(bus, frames, || is_fresh(clock()));
             now = clock();
+            if let Some((gate, grant)) = gate.as_mut().zip(grant) {
+                gate.pay(frames, grant, written.accepted, now);
+            }
             let (frames, arrivals) = (&frames[..written.accepted], &arrivals[..written.accepted]);
             accepted(frames, arrivals, now);
             self.counters.accepted += written.accepted as u64;
@@ -147,15 +173,35 @@ impl Inbound {
             if let Some(error) = written.stopped_by {
                 self.stopped(engine, bus, now, &error)?;
             }
-            self.counters.stale += self.queue.discard_stale(now) as u64;
+            self.discard_stale(now, was_held);
+        }
+        if let Some(gate) = gate.as_mut().filter(|_| !matches!(self.waiting, Waiting::Allowance(_))) {
+            gate.leave(&mut self.is_in_line);
         }
         self.make_room();
         Ok(())
     }
 
-    /// A retry for frames that are gone by now is none.
-    fn lost_what_it_waited_for(&self) -> bool {
-        matches!(self.waiting, Waiting::Until(_)) && self.queue.is_empty()
+    /// Discards what is too old, which may be the bound's doing.
+    #[inline]
+    fn discard_stale(&mut self, now: Moment, was_held: bool) {
+        let stale = self.queue.discard_stale(now);
+        self.count_lost(stale, was_held);
+    }
+
+    #[inline]
+    fn count_lost(&mut self, frames: usize, was_held: bool) {
+        let counter = if was_held { &mut self.counters.limited } else { &mut self.counters.stale };
+        *counter += frames as u64;
+    }
+
+    /// Whether what the frames at the front waited for may have come: a retry for frames that are gone by now is none.
+    fn may_try_again(&self, now: Moment) -> bool {
+        match self.waiting {
+            Waiting::Until(retry_at) => retry_at <= now || self.queue.is_empty(),
+            Waiting::Allowance(_) => true,
+            Waiting::Nothing | Waiting::Writable | Waiting::Reopened => false,
+        }
     }
 
     fn stopped<E: Engine>(
@@ -195,7 +241,7 @@ impl Inbound {
         if !self.queue.has_room() {
             let older_half = self.queue.len() / 2;
             self.queue.remove(older_half);
-            self.counters.stale += older_half as u64;
+            self.count_lost(older_half, self.is_in_line);
         }
     }
 }
@@ -218,7 +264,7 @@ mod tests {
         inbound.retry();
         for number in 0..count {
             let frame = Frame::data(Identifier::extended(number).unwrap(), &[]).unwrap();
-            inbound.push(ReceivedFrame { frame, age_ns: 0, one_way: None }, now);
+            inbound.push(ReceivedFrame { frame, age_ns: 0, one_way: None }, now, true);
         }
         inbound
     }
@@ -236,7 +282,7 @@ mod tests {
             looked.set(looked.get() + 1);
             if looked.get() <= looks { start } else { start.after(Duration::from_secs(3)) }
         };
-        inbound.flush(&mut engine, Some(bus), start, clock, |_, _, _| {}).unwrap();
+        inbound.flush(&mut engine, Some(bus), start, None, clock, |_, _, _| {}).unwrap();
         assert!(inbound.queue.is_empty());
         inbound.counters()
     }
@@ -250,8 +296,7 @@ mod tests {
             accepted,
             overdue: 0,
             stale: 1_500 - accepted,
-            refused: 0,
-            waits: 0,
+            ..InboundCounters::default()
         });
         assert_eq!(counters, expected);
     }

@@ -103,6 +103,8 @@ impl LinkBus {
         into.outage += counts.outage;
         into.stale += inbound.stale + counts.stale;
         into.refused += inbound.refused;
+        into.denied += inbound.denied;
+        into.limited += inbound.limited;
         into.transmit_waits += inbound.waits;
     }
 }

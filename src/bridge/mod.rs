@@ -15,6 +15,7 @@
 //! This is where clocks are read and log lines are written. It knows no protocol: a link asks its session.
 
 pub mod backoff;
+mod bounds;
 pub mod bus_socket;
 mod client;
 pub mod clock;
@@ -23,6 +24,7 @@ mod detached;
 mod host;
 mod inbound;
 mod incidents;
+mod limiter;
 mod link;
 mod link_bus;
 pub mod links;
@@ -32,7 +34,9 @@ mod reflector;
 mod report;
 mod server;
 mod tcp;
+mod throttle;
 mod transmit_queue;
+mod turns;
 
 pub use self::link::{Ended, Ending, LinkLimits};
 pub use self::outbound::Linger;
@@ -168,8 +172,10 @@ async fn run_on<E: Engine>(
     for NamedBus { address, .. } in &config.buses {
         let (bus, line) =
             BusSocket::start(address.clone(), options.clone(), Rc::clone(&config.filter), &platform)?;
-        buses.push(bus);
+        let bus = bus.bounded(&config.bounds)?;
         bus_lines.push(line);
+        bus_lines.extend(bounds::in_words(bus.name(), bus.bounds(), bus.bit_rate()));
+        buses.push(bus);
     }
     let reflector = if end.allows_bench() { Some(Reflector::start()?) } else { None };
     if let Some(reflector) = &reflector {

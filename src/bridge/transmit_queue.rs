@@ -56,16 +56,11 @@ impl TransmitQueue {
         self.frames.len() < CAPACITY
     }
 
-    /// Adds a frame, for which there is room; false if it is too old already, and was not added.
-    #[must_use]
+    /// Adds a frame, for which there is room.
     #[inline]
-    pub fn push(&mut self, frame: Frame, arrival: Arrival) -> bool {
-        if self.is_stale(arrival, arrival.at) {
-            return false;
-        }
+    pub fn push(&mut self, frame: Frame, arrival: Arrival) {
         self.frames.push_back(frame);
         self.arrivals.push_back(arrival);
-        true
     }
 
     /// Whether nothing waits.
@@ -131,7 +126,9 @@ impl TransmitQueue {
         discarded
     }
 
-    fn is_stale(&self, arrival: Arrival, now: Moment) -> bool {
+    /// Whether a frame is too old.
+    #[inline]
+    pub fn is_stale(&self, arrival: Arrival, now: Moment) -> bool {
         self.max_age_ns.is_some_and(|age_ns| arrival.origin.after_nanos(age_ns) <= now)
     }
 }
@@ -166,7 +163,7 @@ mod tests {
         for round in 0..3 {
             for raw in 0..CAPACITY as u32 {
                 assert!(queue.has_room());
-                assert!(queue.push(frame(round * 10_000 + raw), at(NEVER_TOO_LATE)));
+                queue.push(frame(round * 10_000 + raw), at(NEVER_TOO_LATE));
             }
             assert!(!queue.has_room());
             let mut taken = Vec::new();
@@ -186,8 +183,8 @@ mod tests {
     #[test]
     fn what_waits_too_long_is_discarded() {
         let mut queue = TransmitQueue::new(Some(Duration::from_millis(250)));
-        assert!(queue.push(frame(1), at(milliseconds(10))));
-        assert!(queue.push(frame(2), at(milliseconds(11))));
+        queue.push(frame(1), at(milliseconds(10)));
+        queue.push(frame(2), at(milliseconds(11)));
         assert_eq!(queue.deadline(), Some(milliseconds(260)));
         assert_eq!(queue.discard_stale(milliseconds(259)), 0);
         assert_eq!(queue.discard_stale(milliseconds(260)), 1);
@@ -200,10 +197,11 @@ mod tests {
     fn what_was_old_when_it_came_does_not_wait() {
         let mut queue = TransmitQueue::new(Some(Duration::from_millis(250)));
         let old = |origin| Arrival { at: milliseconds(1_000), origin: milliseconds(origin) };
-        assert!(!queue.push(frame(1), old(750)));
-        assert!(queue.push(frame(2), old(990)));
-        assert!(queue.push(frame(3), old(751)));
-        assert!(queue.push(frame(4), old(999)));
+        assert!(queue.is_stale(old(750), milliseconds(1_000)));
+        assert!(!queue.is_stale(old(751), milliseconds(1_000)));
+        queue.push(frame(2), old(990));
+        queue.push(frame(3), old(751));
+        queue.push(frame(4), old(999));
         // The one in the middle grows old first: it is not written with the one before it, or both before that.
         assert_eq!(queue.front(milliseconds(1_000), 2).fresh_until, Some(milliseconds(1_001)));
         assert_eq!(queue.front(milliseconds(1_000), 1).fresh_until, Some(milliseconds(1_240)));
@@ -216,7 +214,7 @@ mod tests {
     #[test]
     fn without_a_limit_nothing_grows_too_old() {
         let mut queue = TransmitQueue::new(None);
-        assert!(queue.push(frame(1), at(NEVER_TOO_LATE)));
+        queue.push(frame(1), at(NEVER_TOO_LATE));
         assert_eq!(queue.deadline(), None);
         assert_eq!(queue.front(NEVER_TOO_LATE, CAPACITY).fresh_until, None);
         assert_eq!(queue.discard_stale(Moment::from_nanos(u64::MAX)), 0);

@@ -71,6 +71,14 @@ pub enum BusError {
         /// The interface.
         name: String,
     },
+    /// A part of the bus's time was asked for, and nobody says how fast the bus is.
+    #[error(
+        "--tx-load: {name} has no bit rate of its own: give that of the bus it stands for, for example --bitrate 500000"
+    )]
+    UnknownBitRate {
+        /// The bus.
+        name: String,
+    },
     /// Bit rates are for the administrator to set.
     #[error("no rights to set the bit rate of {name}: as root type: {}", ip_link_line(name, *bit_rate, *data_bit_rate))]
     BitRateNoRights {
@@ -170,7 +178,13 @@ pub enum BusError {
 impl BusError {
     /// Whether what was typed cannot be a bus anywhere, so that nothing needs to be tried.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::InterfaceName { .. } | Self::SoftwareName { .. } | Self::SoftwareBitRate { .. })
+        matches!(
+            self,
+            Self::InterfaceName { .. }
+                | Self::SoftwareName { .. }
+                | Self::SoftwareBitRate { .. }
+                | Self::UnknownBitRate { .. }
+        )
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::Failure;
+use super::bounds::BoundArgs;
 use super::bus_argument::CanInterface;
 use super::logging::LogLevel;
 use super::values::{
@@ -16,7 +17,7 @@ use super::values::{
 };
 use crate::bus::{BusAddress, BusKind};
 use crate::config::{BitRate, BridgeConfig, EngineChoice, NamedBus, Side};
-use crate::frame::filter::{FilterSet, Rule, parse_candump, parse_tool_list};
+use crate::frame::filter::{Filter, FilterError, FilterSet, Rule, parse_candump, parse_tool_list};
 use crate::session::Protocol;
 use crate::wire::echo;
 use crate::wire::greeting::Features;
@@ -103,6 +104,8 @@ pub struct LinkArgs {
     bus: BusArgs,
     #[command(flatten)]
     filter: FilterArgs,
+    #[command(flatten)]
+    bounds: BoundArgs,
     #[command(flatten)]
     connection: ConnectionArgs,
     #[command(flatten)]
@@ -257,7 +260,8 @@ impl LinkArgs {
             buses,
             require_fd: self.bus.can_fd,
             receive_queue_bytes: self.bus.rcvbuf,
-            filter: Rc::new(self.filter.compile()?),
+            filter: Rc::new(self.passing()?),
+            bounds: self.bounds.to_bounds(self.bus.data_bitrate)?,
             protocol: match self.connection.protocol {
                 ProtocolArg::Auto => Protocol::Auto,
                 ProtocolArg::V40 => Protocol::V40,
@@ -281,10 +285,23 @@ impl LinkArgs {
         })
     }
 
+    /// What goes to the peer.
+    fn passing(&self) -> Result<Filter, Failure> {
+        if !self.bounds.write_only {
+            return self.filter.compile();
+        }
+        if let Some(option) = self.filter.any() {
+            return Err(Failure::Usage(format!(
+                "--write-only sends nothing to the peer, so that there is nothing to filter: leave {option} out"
+            )));
+        }
+        Filter::nothing().map_err(|error| Failure::Usage(error.to_string()))
+    }
+
     fn bit_rate(&self, kind: BusKind) -> Result<Option<BitRate>, Failure> {
         let rate = self.bus.can_bitrate.map(|nominal| BitRate { nominal, data: self.bus.data_bitrate });
         match (kind, rate) {
-            (_, None) if self.bus.data_bitrate.is_some() => Err(Failure::Usage(
+            (_, None) if self.bus.data_bitrate.is_some() && self.bounds.bitrate.is_none() => Err(Failure::Usage(
                 "--data-bitrate is set together with --can-bitrate: give both, for example --can-bitrate 500000 \
                  --data-bitrate 2000000"
                     .to_owned(),
@@ -340,8 +357,18 @@ impl DiagnosticsArgs {
 }
 
 impl FilterArgs {
-    fn compile(&self) -> Result<crate::frame::filter::Filter, Failure> {
-        let usage = |error: crate::frame::filter::FilterError| Failure::Usage(error.to_string());
+    /// An option that was given.
+    fn any(&self) -> Option<&'static str> {
+        let options = [
+            ("--pass-filter", !self.pass_filter.is_empty()),
+            ("--block-filter", !self.block_filter.is_empty()),
+            ("--filter", !self.filter.is_empty()),
+        ];
+        options.into_iter().find_map(|(option, is_given)| is_given.then_some(option))
+    }
+
+    fn compile(&self) -> Result<Filter, Failure> {
+        let usage = |error: FilterError| Failure::Usage(error.to_string());
         let expressions: Result<_, _> = self.filter.iter().map(|text| parse_candump(text)).collect();
         let set = FilterSet {
             pass: read_pass_rules(&self.pass_filter)?,

@@ -2,6 +2,7 @@
 //! (0 done, 1 failed, 2 wrong usage; of a load test also 3, the path failed, and 130, interrupted).
 
 mod bench;
+mod bounds;
 mod bus_argument;
 mod clock;
 mod demo;

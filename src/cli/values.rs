@@ -110,6 +110,22 @@ pub fn parse_percent(text: &str) -> Result<f64, String> {
     percent.ok_or_else(|| "give a percentage above 0, for example 80%".to_owned())
 }
 
+/// Frames a second that may be put on a bus: none are what --read-only is for, and no bus carries more than the most.
+pub fn parse_rate_bound(text: &str) -> Result<u32, String> {
+    let rate = text.parse().ok().filter(|rate| (1..=1_000_000).contains(rate));
+    rate.ok_or_else(|| {
+        "give frames a second, 1 to 1000000, for example 1000; --read-only is for none".to_owned()
+    })
+}
+
+/// A part of a bus's time, in millionths: what is less than a thousandth is hardly a frame a second.
+pub fn parse_load_bound(text: &str) -> Result<u32, String> {
+    let percent = parse_percent(text).ok().filter(|percent| (0.1..=100.0).contains(percent));
+    percent
+        .map(|percent| (percent * 10_000.0).round() as u32)
+        .ok_or_else(|| "give 0.1 to 100 percent, for example 30; --read-only is for none".to_owned())
+}
+
 /// How near a search comes: nearer than a thousandth no trial tells apart, and beyond a half there is nothing to search for.
 pub fn parse_tolerance(text: &str) -> Result<f64, String> {
     let percent = parse_percent(text).ok().filter(|percent| (0.1..=50.0).contains(percent));
@@ -206,6 +222,19 @@ mod tests {
         assert_eq!([parse_tolerance("0.1%"), parse_tolerance("50")], [Ok(0.1), Ok(50.0)]);
         for wrong in ["0", "0.09", "50.1%", "-1", "little", ""] {
             assert!(parse_tolerance(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn bounds_have_limits() {
+        assert_eq!([parse_rate_bound("1"), parse_rate_bound("1000000")], [Ok(1), Ok(1_000_000)]);
+        for wrong in ["0", "-1", "1000001", "0.5", "fast", ""] {
+            assert!(parse_rate_bound(wrong).is_err(), "{wrong}");
+        }
+        let loads = ["0.1", "30%", "33.3", "100"].map(parse_load_bound);
+        assert_eq!(loads, [Ok(1_000), Ok(300_000), Ok(333_000), Ok(1_000_000)]);
+        for wrong in ["0", "0.09", "100.1", "-5", "NaN", "half", ""] {
+            assert!(parse_load_bound(wrong).is_err(), "{wrong}");
         }
     }
 

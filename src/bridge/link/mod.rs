@@ -13,6 +13,7 @@ pub use self::ending::{Ended, Ending};
 use self::phases::Phase;
 use self::queues::Queues;
 pub use self::queues::Witness;
+use super::bus_socket::BusSocket;
 use super::incidents::LineLimit;
 use super::link_bus::LinkBus;
 use super::outbound::{Linger, Outbound};
@@ -136,6 +137,8 @@ impl Link {
             Packet::Frames(images) => {
                 images.filter_map(|image| self.frame(context, image)).for_each(crossing);
             }
+            // Of what no peer gets, none is missed.
+            Packet::Dropped { .. } if context.filter.passes_nothing() => {}
             Packet::Dropped { total } => {
                 let new = self.buses[context.bus].note_hub_total(total);
                 self.session.skip(context.bus, Cause::Kernel, new);
@@ -204,13 +207,19 @@ impl Link {
     }
 
     /// Bytes of the peer.
-    pub fn stream_bytes(&mut self, bytes: &[u8], now: Now, witness: impl Witness) -> Consumed {
+    pub fn stream_bytes(
+        &mut self,
+        bytes: &[u8],
+        now: Now,
+        sockets: &[BusSocket],
+        witness: impl Witness,
+    ) -> Consumed {
         if self.is_replaced {
             // The new connection began with what had arrived then: both sides count this as lost under way.
             return Consumed { bytes: bytes.len(), pause: false };
         }
         self.has_heard = true;
-        let mut queues = Queues { buses: &mut self.buses, now: now.monotonic, witness };
+        let mut queues = Queues { buses: &mut self.buses, sockets, now: now.monotonic, witness };
         match self.session.receive(bytes, now, &mut queues) {
             Ok(progress) => {
                 if self.session.peer_said_goodbye() && !self.peer_left {

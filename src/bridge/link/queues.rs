@@ -1,5 +1,6 @@
 //! Where the frames of a peer go.
 
+use crate::bridge::bus_socket::BusSocket;
 use crate::bridge::link_bus::LinkBus;
 use crate::frame::Frame;
 use crate::moment::Moment;
@@ -16,6 +17,8 @@ pub trait Witness {
 /// The queues of a link's buses, as its session fills them.
 pub struct Queues<'a, W> {
     pub buses: &'a mut [LinkBus],
+    /// The same buses, which say what may be put on them.
+    pub sockets: &'a [BusSocket],
     pub now: Moment,
     pub witness: W,
 }
@@ -29,7 +32,8 @@ impl<W: Witness> FrameQueue for Queues<'_, W> {
         if let Some(one_way) = received.one_way {
             self.witness.one_way(one_way);
         }
-        self.buses[bus].inbound.push(received, self.now);
+        let is_allowed = self.sockets[bus].allows(received.frame.image());
+        self.buses[bus].inbound.push(received, self.now, is_allowed);
     }
 
     fn see_error(&mut self, bus: usize, frame: Frame) {

@@ -90,7 +90,7 @@ impl<P: Platform> Handler for Links<P> {
             Some(Some(link)) => {
                 let (histograms, buses) = (&mut self.histograms, &self.buses);
                 let recorder = self.recorder.as_deref();
-                link.stream_bytes(bytes, now, Incidentals { histograms, recorder, buses, now })
+                link.stream_bytes(bytes, now, buses, Incidentals { histograms, recorder, buses, now })
             }
             _ => Consumed { bytes: bytes.len(), pause: true },
         }

@@ -22,6 +22,7 @@ use super::incidents::{self, LineLimit};
 use super::link::{Ended, Link, LinkLimits};
 use super::platform::{Platform, System};
 use super::tcp;
+use super::throttle::Throttle;
 use crate::engine::Engine;
 use crate::metrics::Counters;
 use crate::metrics::histograms::Histograms;
@@ -60,6 +61,8 @@ pub struct Links<P = System> {
     /// The age, in nanoseconds, that frames may have.
     max_age_ns: u64,
     buses: Vec<BusSocket>,
+    /// Of each bus, the bound on how much is put on it, if there is one.
+    throttles: Vec<Option<Throttle>>,
     session: SessionConfig,
     recorder: Option<Rc<RefCell<Recorder>>>,
     /// The one link that records what comes from the buses. Every link's sockets see the same frames of a bus, those of
@@ -84,7 +87,10 @@ impl<P: Platform> Links<P> {
         limits: LinkLimits,
         recorder: Option<Rc<RefCell<Recorder>>>,
     ) -> Self {
+        let throttle =
+            |bus: &BusSocket| Throttle::new(bus.bounds(), bus.bit_rate(), MAX_LINKS + MAX_PARKED);
         Self {
+            throttles: buses.iter().map(throttle).collect(),
             table: Vec::new(),
             dirty: Vec::new(),
             platform,
@@ -212,6 +218,16 @@ impl<P: Platform> Links<P> {
             let descriptor = link.stream.and_then(|stream| engine.stream_descriptor(stream));
             if let Some(Err(error)) = descriptor.map(tcp::delay_acknowledgements) {
                 debug!("{}: each segment is acknowledged: {error}", link.name);
+            }
+        }
+    }
+
+    /// Has the links serviced whose turn it has come to be.
+    #[inline]
+    fn pass_turns(&mut self) {
+        for bus in 0..self.throttles.len() {
+            if let Some(next) = self.throttles[bus].as_mut().and_then(Throttle::take_next) {
+                self.mark(next, Attention::Frames);
             }
         }
     }

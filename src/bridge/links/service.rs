@@ -10,6 +10,7 @@ use crate::bridge::link::{Ending, Link};
 use crate::bridge::link_bus::LinkBus;
 use crate::bridge::platform::Platform;
 use crate::bridge::tcp;
+use crate::bridge::throttle::Gate;
 use crate::bridge::transmit_queue::Arrival;
 use crate::engine::Engine;
 use crate::frame::Frame;
@@ -34,6 +35,7 @@ impl<P: Platform> Links<P> {
                 let deadline = link.deadline();
                 deadlines_moved |= std::mem::replace(&mut link.known_deadline, deadline) != deadline;
             }
+            self.pass_turns();
         }
         deadlines_moved
     }
@@ -112,10 +114,12 @@ impl<P: Platform> Links<P> {
             }
             let socket = &self.buses[number];
             let (platform, histograms) = (&self.platform, &mut self.histograms);
+            let gate = self.throttles[number].as_mut().map(|throttle| Gate { throttle, link: index });
             inbound.flush(
                 engine,
                 *id,
                 now.monotonic,
+                gate,
                 || platform.now(),
                 |frames, arrivals, accepted_at| {
                     record_accepted(histograms, arrivals, accepted_at);
@@ -173,6 +177,7 @@ impl<P: Platform> Links<P> {
         for (bus, id) in inherited.iter().enumerate().filter_map(|(bus, part)| Some((bus, part.id?))) {
             engine.retarget_bus(id, address::bus(index, bus));
         }
+        self.throttles.iter_mut().flatten().for_each(|throttle| throttle.rename(other, index));
         if was_parked {
             self.remove_quietly(engine, other);
         } else {
@@ -249,6 +254,7 @@ impl<P: Platform> Links<P> {
 
     fn take_out<E: Engine>(&mut self, engine: &mut E, index: usize) -> Option<(Counters, String)> {
         let mut link = self.table[index].take()?;
+        self.throttles.iter_mut().flatten().for_each(|throttle| throttle.leave(index));
         for bus in 0..link.buses.len() {
             buses::close(&mut link, bus, &self.buses, &self.platform, engine);
         }

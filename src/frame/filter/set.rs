@@ -6,8 +6,8 @@ use super::error::FilterError;
 use super::kernel::KernelFilter;
 use super::matcher::{Matcher, Terms};
 use super::plan::plan;
-use super::rule::{Expression, Rule, meaningful_word};
-use crate::frame::{EXTENDED_MAX, Image, Kind};
+use super::rule::{Expression, Pattern, Rule, meaningful_word};
+use crate::frame::{EXTENDED_MAX, Image, Kind, STANDARD_MAX};
 
 /// Everything the user said about what passes.
 ///
@@ -32,6 +32,7 @@ impl FilterSet {
         let error_mask = given.reduce(|union, mask| union | mask).unwrap_or(EXTENDED_MAX);
         let (kernel, kernel_is_exact) = plan(&terms, error_mask);
         Ok(Filter {
+            passes_nothing: false,
             passes_every_identifier: terms.everything && terms.block.is_empty(),
             kernel,
             error_mask,
@@ -61,6 +62,8 @@ pub struct Filter {
     pub kernel_is_exact: bool,
     /// Nothing is asked of any frame but error frames, as is usual.
     passes_every_identifier: bool,
+    /// Made by [`Filter::nothing`].
+    passes_nothing: bool,
     matcher: Matcher,
     pass_rules: usize,
     block_rules: usize,
@@ -68,6 +71,23 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Lets nothing through, error frames neither: the kernel is asked for nothing.
+    ///
+    /// # Errors
+    /// None that two ranges can cause.
+    pub fn nothing() -> Result<Self, FilterError> {
+        let every = |extended, last| Rule { extended, pattern: Pattern::Range { first: 0, last } };
+        let block = vec![every(false, STANDARD_MAX), every(true, EXTENDED_MAX)];
+        let filter = FilterSet { block, ..FilterSet::default() }.compile()?;
+        let kernel = KernelFilter { rules: Vec::new(), join: false };
+        Ok(Self { kernel, kernel_is_exact: true, error_mask: 0, passes_nothing: true, ..filter })
+    }
+
+    /// Whether nothing can pass, so that nothing is missed either.
+    pub fn passes_nothing(&self) -> bool {
+        self.passes_nothing
+    }
+
     /// Whether a frame passes. The time does not depend on how many identifiers or ranges the filter names.
     #[inline]
     pub fn passes(&self, image: Image<'_>) -> bool {
@@ -81,6 +101,9 @@ impl Filter {
 /// One line for a log: `pass 12 rules, block 3; 15 kernel rules, exact`.
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.passes_nothing {
+            return f.write_str("pass nothing");
+        }
         let plural = |count: usize| if count == 1 { "" } else { "s" };
         if self.pass_rules > 0 || self.expressions == 0 {
             match self.pass_rules {
@@ -144,6 +167,26 @@ mod tests {
         assert_eq!(filter.error_mask, 0x1FFF_FFFF);
         assert!(filter.kernel_is_exact);
         assert_eq!(filter.to_string(), "pass everything; 1 kernel rule, exact");
+    }
+
+    #[test]
+    fn nothing_is_nothing() {
+        let filter = Filter::nothing().unwrap();
+        assert_eq!((filter.kernel.rules.len(), filter.error_mask), (0, 0));
+        assert!(filter.passes_nothing() && filter.kernel_is_exact);
+        assert_eq!(filter.to_string(), "pass nothing");
+        let data = |identifier: Identifier| Frame::data(identifier, &[]).unwrap();
+        for frame in [
+            data(Identifier::standard(0).unwrap()),
+            data(Identifier::standard(0x7FF).unwrap()),
+            data(Identifier::extended(0).unwrap()),
+            data(Identifier::extended(0x1FFF_FFFF).unwrap()),
+            Frame::remote(Identifier::standard(0x123).unwrap(), 8).unwrap(),
+            Frame::error(0x1FFF_FFFF, [0; 8]),
+        ] {
+            assert!(!filter.passes(frame.image()), "{frame:?}");
+        }
+        assert!(!compiled("", "", &[]).passes_nothing());
     }
 
     #[test]

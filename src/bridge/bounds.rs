@@ -1,0 +1,54 @@
+//! What is said of the bounds on what peers may put on a bus.
+
+use super::limiter::{CATCH_UP_NS, WHOLE_BUS};
+use crate::config::{BitRate, Bounds};
+
+/// A line for the log, if there is a bound.
+pub fn in_words(bus: &str, bounds: &Bounds, bit_rate: Option<BitRate>) -> Option<String> {
+    if bounds.read_only {
+        return Some(format!("{bus}: read only: nothing of a peer is put on it"));
+    }
+    let allow = bounds.allow.as_ref().map(|_| "what passes --tx-allow".to_owned());
+    let rate = bounds.frames_per_s.map(|rate| format!("{rate} frames/s"));
+    let load = bounds.load.zip(bit_rate).map(|(load, BitRate { nominal, data })| {
+        let percent = f64::from(load.millionths) * 100.0 / f64::from(WHOLE_BUS);
+        let data = data.map(|data| format!(", {data} for FD data")).unwrap_or_default();
+        format!("{percent} % of its time at {nominal} bit/s{data}")
+    });
+    let is_throttled = rate.is_some() || load.is_some();
+    let bounds: Vec<String> = allow.into_iter().chain(rate).chain(load).collect();
+    let catch_up_ms = CATCH_UP_NS / 1_000_000;
+    let burst = if is_throttled { format!("; unused, {catch_up_ms} ms of it are saved up") } else { String::new() };
+    (!bounds.is_empty()).then(|| format!("{bus}: at most this of all peers together: {}{burst}", bounds.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::config::LoadBound;
+    use crate::frame::filter::FilterSet;
+
+    #[test]
+    fn bounds_are_named() {
+        let unbounded = Bounds::default();
+        let say = |bounds: &Bounds, rate| in_words("can0", bounds, rate);
+        assert_eq!(say(&unbounded, None), None);
+        let read_only = Bounds { read_only: true, ..unbounded.clone() };
+        assert_eq!(say(&read_only, None).unwrap(), "can0: read only: nothing of a peer is put on it");
+        let allow = Some(Rc::new(FilterSet::default().compile().unwrap()));
+        let allowed = Bounds { allow: allow.clone(), ..unbounded };
+        assert_eq!(
+            say(&allowed, None).unwrap(),
+            "can0: at most this of all peers together: what passes --tx-allow"
+        );
+        let load = Some(LoadBound { millionths: 125_000, bit_rate: None });
+        let all = Bounds { read_only: false, allow, frames_per_s: Some(1_000), load };
+        assert_eq!(
+            say(&all, Some(BitRate { nominal: 500_000, data: Some(2_000_000) })).unwrap(),
+            "can0: at most this of all peers together: what passes --tx-allow, 1000 frames/s, 12.5 % of its time at \
+             500000 bit/s, 2000000 for FD data; unused, 10 ms of it are saved up"
+        );
+    }
+}
