@@ -18,8 +18,10 @@ pub fn in_words(bus: &str, bounds: &Bounds, bit_rate: Option<BitRate>) -> Option
     let is_throttled = rate.is_some() || load.is_some();
     let bounds: Vec<String> = allow.into_iter().chain(rate).chain(load).collect();
     let catch_up_ms = CATCH_UP_NS / 1_000_000;
-    let burst = if is_throttled { format!("; unused, {catch_up_ms} ms of it are saved up") } else { String::new() };
-    (!bounds.is_empty()).then(|| format!("{bus}: at most this of all peers together: {}{burst}", bounds.join(", ")))
+    let burst =
+        if is_throttled { format!("; unused, {catch_up_ms} ms of it are saved up") } else { String::new() };
+    (!bounds.is_empty())
+        .then(|| format!("{bus}: at most this of all peers together: {}{burst}", bounds.join(", ")))
 }
 
 #[cfg(test)]

@@ -16,6 +16,14 @@ pub fn describe(before: &Counters, after: &Counters) -> String {
         (after.slow_peer.saturating_sub(before.slow_peer), "frames dropped: the peer takes them too slowly"),
         (after.stale.saturating_sub(before.stale), "frames discarded: they waited longer than --max-age"),
         (after.refused.saturating_sub(before.refused), "frames refused by the bus"),
+        (
+            after.denied.saturating_sub(before.denied),
+            "frames of the peer kept off the bus (see --read-only, --tx-allow)",
+        ),
+        (
+            after.limited.saturating_sub(before.limited),
+            "frames of the peer discarded: more than may go on the bus (see --tx-rate, --tx-load)",
+        ),
     ];
     let lines =
         news.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
@@ -64,6 +72,12 @@ mod tests {
             "2 frames of the peer missing (sequence gap), 3 frames refused by the bus"
         );
         assert_eq!(describe(&after, &after), "");
+        let bounded = Counters { denied: 4, limited: 5, ..after };
+        assert_eq!(
+            describe(&after, &bounded),
+            "4 frames of the peer kept off the bus (see --read-only, --tx-allow), 5 frames of the peer discarded: more than \
+             may go on the bus (see --tx-rate, --tx-load)"
+        );
     }
 
     #[test]

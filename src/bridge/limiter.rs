@@ -212,7 +212,8 @@ mod tests {
     #[test]
     fn a_frame_costs_its_time_on_the_bus() {
         // As frame::bit_time has them: 53 bits; 30 nominal and 27 + 8 data bits or so, told apart by the rates alone.
-        let cost_ns = |text: &str, share| BitCosts::of(share).of_frame_ns(parse_compact(text).unwrap().image());
+        let cost_ns =
+            |text: &str, share| BitCosts::of(share).of_frame_ns(parse_compact(text).unwrap().image());
         assert_eq!(cost_ns("000#", share(100, 500_000, 500_000)), 106_000);
         assert_eq!(cost_ns("000#", share(50, 500_000, 2_000_000)), 212_000);
         let switching = "123##100112233445566778899AABBCCDDEEFF";
@@ -268,7 +269,12 @@ mod tests {
 
     /// What goes when links come at these times with so many of the frames, of which the bus takes so many at most, and
     /// each call takes so long.
-    fn gone(limiter: &mut Limiter, rates: BitRates, frames: &[Frame], calls: &[(u64, usize, u64)]) -> Vec<Gone> {
+    fn gone(
+        limiter: &mut Limiter,
+        rates: BitRates,
+        frames: &[Frame],
+        calls: &[(u64, usize, u64)],
+    ) -> Vec<Gone> {
         let (mut gone, mut now, mut at) = (Vec::new(), Moment::from_nanos(0), 0);
         for &(pause_ns, taken, call_ns) in calls {
             now = now.after_nanos(pause_ns);

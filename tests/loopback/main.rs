@@ -38,6 +38,7 @@ macro_rules! on_each_engine {
 mod addresses;
 mod alive;
 mod batching;
+mod bounds;
 mod buses;
 mod clients;
 mod crossing;

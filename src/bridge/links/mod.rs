@@ -87,8 +87,7 @@ impl<P: Platform> Links<P> {
         limits: LinkLimits,
         recorder: Option<Rc<RefCell<Recorder>>>,
     ) -> Self {
-        let throttle =
-            |bus: &BusSocket| Throttle::new(bus.bounds(), bus.bit_rate(), MAX_LINKS + MAX_PARKED);
+        let throttle = |bus: &BusSocket| Throttle::new(bus.bounds(), bus.bit_rate(), MAX_LINKS + MAX_PARKED);
         Self {
             throttles: buses.iter().map(throttle).collect(),
             table: Vec::new(),
