@@ -30,7 +30,7 @@
 //!  CAN socket ──► engine ──► filter ──► session ──► send buffer ──► engine ──► TCP
 //!                 packets               encodes in place, while the other buffer is in flight
 //!
-//!  TCP ──► engine ──► session ──► transmit queue ──► engine ──► CAN socket
+//!  TCP ──► engine ──► session ──► transmit queue ──► bounds ──► engine ──► CAN socket
 //!          bytes      decodes     waits --max-age at most
 //! ```
 //!
@@ -58,7 +58,8 @@
 //! | --- | --- | --- |
 //! | kernel's CAN receive queue | `--rcvbuf` | the kernel drops the newest: `kernel_drops` |
 //! | [`bridge`]'s two send buffers | 256 KiB each, `--max-age` | the newest frame is dropped: `slow_peer`; what is too old: `stale` |
-//! | [`bridge`]'s transmit queue | 4,096 frames, `--max-age` | the oldest are discarded: `stale` |
+//! | [`bridge`]'s transmit queue | 4,096 frames, `--max-age` | the oldest are discarded: `stale`, or `limited` |
+//! | [`bridge`]'s line before a bounded bus | all links there can be, once each | there is always room |
 //! | stream receive buffer | 64 KiB, and on io_uring 128 KiB more for what comes while it pauses | TCP makes the peer wait |
 //! | [`cli`]'s diagnostics | 256 KiB | the oldest lines are left out, and that is said |
 //! | [`record`]'s text | two halves of 1 MiB a file | lines are left out: `unrecorded`, or for histograms said |

@@ -82,6 +82,14 @@ fn options_of_the_tool_before_are_there_with_its_defaults() {
     ] {
         assert!(text.contains(option), "{option} in {text}");
     }
+    for command in ["server", "client"] {
+        let text = run(&format!("{command} -h")).output.join("\n");
+        for option in
+            ["--read-only", "--write-only", "--tx-allow <EXPR>", "--tx-rate <FRAMES>", "--tx-load <PERCENT>"]
+        {
+            assert!(text.contains(option), "{option} in {text}");
+        }
+    }
     // Options are printed under the heading they belong to.
     let headings = [
         "Options:",
@@ -89,6 +97,8 @@ fn options_of_the_tool_before_are_there_with_its_defaults() {
         "--can-fd",
         "Filters",
         "--filter",
+        "Bounds (what peers may put on each bus):",
+        "--tx-load",
         "Link:",
         "--heartbeat",
         "--engine",
@@ -135,6 +145,8 @@ fn a_wrong_value_is_named_with_what_would_be_right() {
     let heartbeat = "give seconds, 0.001 to 32767, for example 2 or 0.5, or 0 for never";
     let interval = "give seconds, 0.1 to 86400, for example 10 or 0.5, or 0 for none";
     let rate = "give bits per second, for example 500000";
+    let frames = "give frames a second, 1 to 1000000, for example 1000; --read-only is for none";
+    let percent = "give 0.1 to 100 percent, for example 30; --read-only is for none";
     for (option, value, place, advice) in [
         ("--heartbeat", "often", "<SECONDS>", heartbeat),
         ("--heartbeat", "-1", "<SECONDS>", heartbeat),
@@ -150,6 +162,12 @@ fn a_wrong_value_is_named_with_what_would_be_right() {
         ("--can-bitrate", "500k", "<RATE>", rate),
         ("--can-bitrate", "0", "<RATE>", rate),
         ("--data-bitrate", "2M", "<RATE>", rate),
+        ("--bitrate", "half", "<RATE>", rate),
+        ("--tx-rate", "0", "<FRAMES>", frames),
+        ("--tx-rate", "-1", "<FRAMES>", frames),
+        ("--tx-load", "101%", "<PERCENT>", percent),
+        ("--tx-load", "-5", "<PERCENT>", percent),
+        ("--tx-load", "half", "<PERCENT>", percent),
     ] {
         wrong_usage(
             &format!("{option} {value}"),
@@ -321,6 +339,61 @@ fn filters_that_cannot_be_meant() {
         "dump --can-interface software bus0,x",
         2,
         &format!("filter \"x\": \"x\" is no filter rule; {forms}"),
+    );
+}
+
+#[test]
+fn bounds_that_cannot_be_meant() {
+    wrong_usage(
+        "--read-only --write-only",
+        "--read-only and --write-only together let nothing cross: leave one of them out",
+    );
+    for (option, value) in [("--tx-allow", "123:7FF"), ("--tx-rate", "5"), ("--tx-load", "5%")] {
+        wrong_usage(
+            &format!("--read-only {option} {value}"),
+            &format!(
+                "--read-only puts nothing of the peer on the bus, so that there is nothing to bound: leave {option} out"
+            ),
+        );
+    }
+    let file = TextFile::new("0x123\n");
+    for (option, value) in [
+        ("--filter", "123:7FF".to_owned()),
+        ("--pass-filter", file.to_string()),
+        ("--block-filter", file.to_string()),
+    ] {
+        wrong_usage(
+            &format!("--write-only {option} {value}"),
+            &format!(
+                "--write-only sends nothing to the peer, so that there is nothing to filter: leave {option} out"
+            ),
+        );
+    }
+    for expression in ["#FF", "123:7FF,#0", "j"] {
+        wrong_usage(
+            &format!("--tx-allow {expression}"),
+            &format!(
+                "--tx-allow {expression}: give identifiers alone, for example 123:7FF; error frames are never put on a bus"
+            ),
+        );
+    }
+    wrong_usage(
+        "--tx-allow 123",
+        "--tx-allow: filter \"123\": \"123\" is no filter rule; write ID:MASK, ID~MASK, #ERRORMASK or j, numbers in \
+         hexadecimal (123:7FF,400~7F0,j)",
+    );
+    let pair = "--bitrate is what --tx-load is reckoned with: give both, for example --tx-load 30 --bitrate 500000 \
+                (--can-bitrate sets an interface's)";
+    wrong_usage("--bitrate 500000", pair);
+    wrong_usage("--bitrate 500000 --tx-rate 1000", pair);
+}
+
+/// A bus without a bit rate has no part of its time.
+#[test]
+fn a_part_of_the_time_of_a_bus_without_a_bit_rate() {
+    wrong_usage(
+        "--tx-load 30",
+        "--tx-load: BUS has no bit rate of its own: give that of the bus it stands for, for example --bitrate 500000",
     );
 }
 

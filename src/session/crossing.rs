@@ -97,7 +97,7 @@ pub struct Disposal {
     pub accepted: u64,
     /// They were too old, or pushed out by newer ones.
     pub stale: u64,
-    /// The bus refused them.
+    /// They did not get onto the bus for any other reason: it refused them, or what peers may put on it is bounded.
     pub refused: u64,
 }
 

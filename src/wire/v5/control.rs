@@ -179,7 +179,7 @@ pub struct Receipt {
     pub accepted: u64,
     /// They were too old, or pushed out by newer ones.
     pub stale: u64,
-    /// The bus refused them; and error frames.
+    /// They did not get onto the bus for any other reason; and error frames.
     pub refused: u64,
 }
 
