@@ -118,7 +118,7 @@ impl FrameBits {
 }
 
 fn classic_bits(image: Image<'_>) -> u32 {
-    let mut bits = Bits::start_of_frame();
+    let mut bits = Bits::<true>::start_of_frame();
     let remote = u64::from(image.kind() == Kind::Remote);
     match image.identifier() {
         // RTR, IDE dominant, r0 dominant.
@@ -136,7 +136,7 @@ fn classic_bits(image: Image<'_>) -> u32 {
 fn fd_bits(image: Image<'_>) -> FrameBits {
     let flags = image.fd_flags();
     let [switch, error_state] = [FD_BIT_RATE_SWITCH, FD_ERROR_STATE].map(|flag| u64::from(flags & flag != 0));
-    let mut bits = Bits::start_of_frame();
+    let mut bits = Bits::<false>::start_of_frame();
     match image.identifier() {
         // RRS and IDE dominant, FDF recessive, res dominant, BRS.
         Identifier::Standard(id) => bits.push(u64::from(id.raw()) << 5 | 0b00100 | switch, 11 + 5),
@@ -164,75 +164,94 @@ const fn crc15_with_bit(crc: u16, bit: u16) -> u16 {
     ((crc << 1) & 0x7FFF) ^ (feedback * CRC15_POLYNOMIAL)
 }
 
-const fn crc15_with_byte(crc: u16, byte: u8) -> u16 {
-    ((crc << 8) & 0x7FFF) ^ CRC15_OF_BYTE[(crc >> 7) as usize ^ byte as usize]
+/// What up to eight bits do to what is stuffed: the state after them, the stuff bits among them, and whether one of these
+/// follows the last. By state, and by the bits with a one in front, which tells how many they are.
+static STUFFING: [[u8; 512]; STATES] = {
+    let mut table = [[0; 512]; STATES];
+    let mut state = 0;
+    while state < STATES {
+        table[state][1] = state as u8;
+        let mut bits = 2;
+        while bits < 512 {
+            table[state][bits] = stuffed_with_bit(table[state][bits >> 1], bits & 1 == 1);
+            bits += 1;
+        }
+        state += 1;
+    }
+    table
+};
+
+/// The level on the bus, and how many bits like it came in a row, 1 to 4: the fifth is followed by another.
+const STATES: usize = 2 * (STUFF_RUN as usize - 1);
+const STATE_MASK: u8 = 0b111;
+const RUN_MASK: u8 = 0b011;
+const RECESSIVE: u8 = 0b100;
+/// Stuff bits are counted from this bit on: two in eight bits at the most.
+const STUFFED_SHIFT: u32 = 3;
+const ENDS_STUFFED: u8 = 0b10_0000;
+
+const fn stuffed_with_bit(before: u8, recessive: bool) -> u8 {
+    let (state, count) = (before & STATE_MASK, before & !STATE_MASK & !ENDS_STUFFED);
+    let level = if recessive { RECESSIVE } else { 0 };
+    if state & RECESSIVE != level {
+        level | count
+    } else if (state & RUN_MASK) + 2 < STUFF_RUN as u8 {
+        (state + 1) | count
+    } else {
+        // A stuff bit is the opposite of the five before it, and the first of its own run.
+        (level ^ RECESSIVE) | (count + (1 << STUFFED_SHIFT)) | ENDS_STUFFED
+    }
 }
 
-/// A sequence of bits as it goes on the bus: counted, its stuff bits counted, its CRC-15 computed.
-struct Bits {
+/// A sequence of bits as it goes on the bus: counted, its stuff bits counted, its CRC-15 computed if it has one.
+struct Bits<const HAS_CRC15: bool> {
     len: u32,
     stuffed: u32,
     crc15: u16,
-    /// The last bit on the bus, which may be a stuff bit.
-    last: bool,
-    /// How many like it came in a row, 0 before the first and 1 to 4 then.
-    run: u32,
-    last_was_stuffed: bool,
+    /// As an entry of [`STUFFING`].
+    stuffing: u8,
 }
 
-impl Bits {
-    /// The dominant bit after an idle bus.
+impl<const HAS_CRC15: bool> Bits<HAS_CRC15> {
+    /// The dominant bit after an idle bus, which does not change the CRC.
     fn start_of_frame() -> Self {
-        let mut bits = Self { len: 0, stuffed: 0, crc15: 0, last: true, run: 0, last_was_stuffed: false };
-        bits.push(0, 1);
-        bits
+        Self { len: 1, stuffed: 0, crc15: 0, stuffing: 0 }
     }
 
-    /// Appends the lower `count` bits of `value`, the highest first. A run of equal bits is one step.
+    /// Appends the lower `count` bits of `value`, the highest first, eight at a time.
+    #[inline]
     fn push(&mut self, value: u64, count: u32) {
-        self.push_crc(value, count);
-        self.len += count;
-        let mut rest = value << (u64::BITS - count);
         let mut left = count;
-        while left > 0 {
-            let recessive = rest >> 63 == 1;
-            let same = if recessive { rest.leading_ones() } else { rest.leading_zeros() }.min(left);
-            self.push_run(recessive, same);
-            left -= same;
-            rest = rest.unbounded_shl(same);
-        }
-    }
-
-    fn push_bytes(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let value = chunk.iter().fold(0, |value, &byte| value << 8 | u64::from(byte));
-            self.push(value, 8 * chunk.len() as u32);
-        }
-    }
-
-    fn push_run(&mut self, recessive: bool, count: u32) {
-        let run = if recessive == self.last { self.run + count } else { count };
-        self.stuffed += run / STUFF_RUN;
-        self.last_was_stuffed = run.is_multiple_of(STUFF_RUN);
-        // A stuff bit is the opposite of the five before it, and the first of its own run.
-        (self.last, self.run) =
-            if self.last_was_stuffed { (!recessive, 1) } else { (recessive, run % STUFF_RUN) };
-    }
-
-    fn push_crc(&mut self, value: u64, count: u32) {
-        let mut left = count;
-        while left >= 8 {
+        while left > 8 {
             left -= 8;
-            self.crc15 = crc15_with_byte(self.crc15, (value >> left) as u8);
+            self.push_chunk((value >> left) as u8, 8);
         }
-        for shift in (0..left).rev() {
-            self.crc15 = crc15_with_bit(self.crc15, (value >> shift) as u16 & 1);
+        let last = value as u8 & (u8::MAX >> (8 - left));
+        self.push_chunk(last, left);
+    }
+
+    #[inline]
+    fn push_bytes(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.push_chunk(byte, 8));
+    }
+
+    /// Appends 1 to 8 bits; those above are zeros.
+    #[inline]
+    fn push_chunk(&mut self, bits: u8, count: u32) {
+        let state = usize::from(self.stuffing & STATE_MASK);
+        self.stuffing = STUFFING[state][1 << count | usize::from(bits)];
+        self.stuffed += u32::from((self.stuffing & !ENDS_STUFFED) >> STUFFED_SHIFT);
+        self.len += count;
+        if HAS_CRC15 {
+            // Zeros in front leave a register of zeros as it is: the table serves fewer bits than eight, too.
+            let byte = (self.crc15 >> (15 - count)) as u8 ^ bits;
+            self.crc15 = (self.crc15 << count & 0x7FFF) ^ CRC15_OF_BYTE[usize::from(byte)];
         }
     }
 
     /// Whether a stuff bit follows the last bit.
     fn ends_stuffed(&self) -> bool {
-        self.last_was_stuffed
+        self.stuffing & ENDS_STUFFED != 0
     }
 }
 
@@ -264,7 +283,7 @@ mod tests {
     #[test]
     fn one_byte_by_hand() {
         assert_eq!(bits("000#01"), 61);
-        let mut sequence = Bits::start_of_frame();
+        let mut sequence = Bits::<true>::start_of_frame();
         sequence.push(0, 14);
         sequence.push(1, 4);
         sequence.push(1, 8);
@@ -282,7 +301,7 @@ mod tests {
     // The CRC's last bits can complete a run: the stuff bit then stands before the CRC delimiter.
     #[test]
     fn a_run_at_the_very_end_is_stuffed() {
-        let mut sequence = Bits::start_of_frame();
+        let mut sequence = Bits::<true>::start_of_frame();
         sequence.push(0b1_0000, 5);
         assert_eq!(sequence.stuffed, 0);
         sequence.push(0, 1);
@@ -392,7 +411,7 @@ mod tests {
         // Against the rule as the standard words it, one bit at a time.
         #[test]
         fn runs_are_counted_as_single_bits_would_be(words in proptest::collection::vec((0u64.., 1u32..=64), 1..6)) {
-            let mut sequence = Bits::start_of_frame();
+            let mut sequence = Bits::<true>::start_of_frame();
             let mut sent = vec![0u64];
             let mut stuffed = 0;
             for &(word, count) in &words {
