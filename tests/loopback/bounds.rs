@@ -245,7 +245,7 @@ fn who_goes_while_it_waits(engine: &'static str) {
     contest.server.wait_error(&format!("{name} disconnected"));
     // What it left does not come any more, and the others go on.
     let before = contest.near.count();
-    contest.modest.1.send(&vec![MODEST; 10]);
+    contest.modest.1.send(&[MODEST; 10]);
     let seen = contest.wait_for(MODEST, 10);
     let late = seen[before..].iter().filter(|frame| frame.starts_with("0C0")).count();
     // One could have been under way to the test.
