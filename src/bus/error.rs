@@ -115,7 +115,8 @@ pub enum BusError {
     },
     /// A software bus cannot be paced at this bit rate.
     #[error(
-        "software bus {name} cannot be paced at {bit_rate} bit/s: give 1000 to 1000000, for example {name}@500000"
+        "software bus {name} cannot be paced at {} bit/s: give 1000 to 1000000, for example {name}@500000",
+        .bit_rate.escape_debug()
     )]
     SoftwareBitRate {
         /// The bus.

@@ -134,8 +134,11 @@ impl Replay {
             })?;
             if self.interface.as_ref().is_none_or(|interface| interface == parsed.interface) {
                 self.push(line, parsed.at_ns, parsed.frame, &mut last_ns)?;
-            } else if others.len() < NAMES_LISTED_MAX && !others.iter().any(|name| name == parsed.interface) {
-                others.push(parsed.interface.to_owned());
+            } else if others.len() < NAMES_LISTED_MAX
+                && !others.iter().any(|name| parsed.interface.escape_debug().eq(name.chars()))
+            {
+                // As an error may print it: whoever wrote the file chose the name.
+                others.push(parsed.interface.escape_debug().to_string());
             }
         }
         Ok(())
@@ -157,7 +160,9 @@ impl Replay {
         }
         let before_ns = last_ns.replace(at_ns).unwrap_or(at_ns);
         self.steps_back += u64::from(at_ns < before_ns);
-        let due_ns = self.frames.last().map_or(0, |last| last.at_ns) + at_ns.saturating_sub(before_ns);
+        let before_due_ns = self.frames.last().map_or(0, |last| last.at_ns);
+        // Times that jump to and fro across centuries add up to more than there is.
+        let due_ns = before_due_ns.saturating_add(at_ns.saturating_sub(before_ns));
         self.frames.push(Due { at_ns: due_ns, frame });
         Ok(())
     }
@@ -248,6 +253,23 @@ mod tests {
         assert_eq!(times, [0, 500_000_000, 500_000_000, 750_000_000, 750_000_000]);
         assert_eq!(replay.steps_back(), 2);
         assert_eq!(replay.description(), "replay of drive.log, 5 frames, times go backwards 2 times");
+    }
+
+    #[test]
+    fn times_that_jump_to_and_fro_across_centuries_stay_in_order() {
+        let line = |seconds: u64, id: u32| format!("({seconds}.0) a {id:03X}#\n");
+        let log = line(0, 1) + &line(18_000_000_000, 2) + &line(0, 3) + &line(18_000_000_000, 4);
+        let times: Vec<u64> = read(&log, None).unwrap().frames().iter().map(|due| due.at_ns).collect();
+        assert_eq!(times, [0, 18_000_000_000_000_000_000, 18_000_000_000_000_000_000, u64::MAX]);
+    }
+
+    #[test]
+    fn names_in_a_log_do_nothing_to_a_terminal() {
+        let log = "(1.0) can\u{1b}[2J 123#\n(1.0) can\u{1b}[2J 124#\n";
+        assert_eq!(
+            read(log, Some("can0")).unwrap_err(),
+            "drive.log: no frame of interface \"can0\" (the log has can\\u{1b}[2J)"
+        );
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub use intervals::IntervalHistograms;
 pub use latency::HistogramError;
 pub use merge::merge;
 pub use place::prepare;
-pub use read::read;
+pub use read::{parse, read};
 pub use summary::summary;
 
 use std::path::{Path, PathBuf};

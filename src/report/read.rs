@@ -41,8 +41,11 @@ pub fn read(path: &Path) -> Result<Report, ReportError> {
     parse(path, &bytes)
 }
 
-/// Reads a document out of the bytes of a file.
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Report, ReportError> {
+/// Reads a document out of the bytes of a file; `path` is what errors call it.
+///
+/// # Errors
+/// The bytes are no report, one of another version, or one that contradicts itself.
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<Report, ReportError> {
     let path = || path.to_owned();
     if let Err(error) = serde_json::from_slice::<IgnoredAny>(bytes) {
         return Err(ReportError::NotJson { path: path(), fault: error.to_string() });
