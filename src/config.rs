@@ -120,6 +120,8 @@ pub enum Side {
         port: u16,
         /// Whether load tests of clients are answered.
         allow_bench: bool,
+        /// Clients at the same time.
+        max_clients: usize,
     },
     /// Connects, again and again.
     Client {

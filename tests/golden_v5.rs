@@ -194,7 +194,11 @@ fn bus_state() {
 
 #[test]
 fn goodbye() {
-    for (name, reason) in [("goodbye-stops", Goodbye::Stopping), ("goodbye-replaced", Goodbye::Replaced)] {
+    for (name, reason) in [
+        ("goodbye-stops", Goodbye::Stopping),
+        ("goodbye-replaced", Goodbye::Replaced),
+        ("goodbye-full", Goodbye::Full),
+    ] {
         let body = control(name, RecordKind::Goodbye, 0, 0, &written(|out| reason.write(out)));
         assert_eq!(Goodbye::read(&body), reason, "{name}");
     }

@@ -13,7 +13,7 @@ use super::detached;
 use super::link::{Ended, Ending};
 use super::tcp;
 use crate::engine::Engine;
-use crate::session::Keepalive;
+use crate::session::{Fault, Keepalive};
 
 /// A connection that lasted this long worked: the next attempt comes at once, or after the shortest wait. One that did
 /// not may be a server that turns us away, which must not be tried in a tight loop.
@@ -46,6 +46,9 @@ pub async fn connect<E: Engine>(target: &Target, keepalive: Option<Keepalive>, d
     loop {
         let start = Instant::now();
         let (failure, restarts) = match attempt(target, keepalive, data_path).await {
+            Ok(Ended { ending: Ending::Fault(Fault::Full), .. }) => {
+                (format!("turned away by {target}: it {}", Fault::Full), false)
+            }
             Ok(Ended { ending, was_open: true }) => {
                 said.clear();
                 if start.elapsed() >= WORKED {

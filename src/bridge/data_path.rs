@@ -123,6 +123,12 @@ impl<E: Engine> DataPath<E> {
         links.report_incidents(engine);
     }
 
+    /// Whether a server may accept another connection; makes room for it, if need be and possible.
+    pub fn make_room(&self) -> bool {
+        let Inner { engine, links, .. } = &mut *self.inner.borrow_mut();
+        links.make_room(engine)
+    }
+
     /// Begins a link on a connected stream; the result comes when it is over.
     ///
     /// # Errors

@@ -30,22 +30,34 @@ pub fn describe(before: &Counters, after: &Counters) -> String {
     lines.collect::<Vec<_>>().join(", ")
 }
 
-/// Lines of the same kind in a row, before the rest is only counted.
+/// Lines of the same kind in a row, before the rest is only counted; and those that may be said anew with every tick.
 const LINES: u32 = 20;
 
 /// Keeps what any stranger can cause from filling a log: a few lines between two ticks, then a count.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LineLimit {
-    said: u32,
+    most: u32,
+    left: u32,
     unsaid: u64,
 }
 
+impl Default for LineLimit {
+    fn default() -> Self {
+        Self::of(LINES)
+    }
+}
+
 impl LineLimit {
+    /// One that allows more at a time, where many are usual, and with every tick as many again as any other.
+    pub fn of(most: u32) -> Self {
+        Self { most, left: most, unsaid: 0 }
+    }
+
     /// Whether another line may be printed; if not it is counted.
     pub fn allows(&mut self) -> bool {
-        let allowed = self.said < LINES;
+        let allowed = self.left > 0;
         if allowed {
-            self.said += 1;
+            self.left -= 1;
         } else {
             self.unsaid += 1;
         }
@@ -54,7 +66,7 @@ impl LineLimit {
 
     /// Starts over; returns how many lines were left out.
     pub fn tick(&mut self) -> u64 {
-        self.said = 0;
+        self.left = (self.left + LINES).min(self.most);
         std::mem::take(&mut self.unsaid)
     }
 }

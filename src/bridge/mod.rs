@@ -208,7 +208,10 @@ async fn run_on<E: Engine>(
         linger: Linger { time: config.linger, frames: config.batch_frames },
         bus_count: buses.len(),
     };
-    let links = Links::new(platform, buses, session, limits, recorder);
+    let mut links = Links::new(platform, buses, session, limits, recorder);
+    if let End::Server { max_clients, .. } = end {
+        links.limit_clients(max_clients);
+    }
     let engine = new_engine().map_err(system("set up the engine"))?;
     let data_path = DataPath::new(engine, links, host, clock, config.busy_poll);
     let keepalive = Keepalive::for_heartbeat(config.heartbeat);
@@ -305,14 +308,15 @@ enum End {
     Server {
         listener: TcpListener,
         allow_bench: bool,
+        max_clients: usize,
     },
     Client(Target),
 }
 
 impl End {
     fn prepare(side: Side) -> Result<Self, BridgeError> {
-        let (bind, port, allow_bench) = match side {
-            Side::Server { bind, port, allow_bench } => (bind, port, allow_bench),
+        let (bind, port, allow_bench, max_clients) = match side {
+            Side::Server { bind, port, allow_bench, max_clients } => (bind, port, allow_bench, max_clients),
             Side::Client { host, port } => return Ok(Self::Client(Target { host, port })),
         };
         let address = || match bind {
@@ -320,7 +324,7 @@ impl End {
             None => format!("port {port}"),
         };
         tcp::listen(bind, port)
-            .map(|listener| Self::Server { listener, allow_bench })
+            .map(|listener| Self::Server { listener, allow_bench, max_clients })
             .map_err(|source| BridgeError::Listen { address: address(), source })
     }
 

@@ -100,6 +100,11 @@ impl Outbound {
         self.received.is_empty() && session.refuse(&mut self.filling)
     }
 
+    /// Lets the session tell a client that there is no place for it.
+    pub fn turn_away(&mut self, session: &mut Session) -> bool {
+        self.received.is_empty() && session.turn_away(&mut self.filling)
+    }
+
     /// Encodes a frame behind those that wait.
     #[inline]
     pub fn add_frame(

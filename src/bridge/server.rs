@@ -4,10 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::data_path::DataPath;
-use super::links::MAX_LINKS;
 use super::tcp;
 use crate::engine::Engine;
 use crate::session::Keepalive;
@@ -16,20 +16,27 @@ use crate::session::Keepalive;
 /// in the meantime makes room.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// A server may run out, get a descriptor back and run out again many times a second: it is said once in so long.
+const SAID_AGAIN: Duration = Duration::from_secs(60);
+
+/// How long connections wait in the kernel while there is no room for one more that has not greeted.
+const ROOM_PAUSE: Duration = Duration::from_millis(20);
+
 /// Accepts clients for ever.
 pub async fn accept<E: Engine>(
     listener: &TcpListener,
     keepalive: Option<Keepalive>,
     data_path: &DataPath<E>,
 ) {
-    let mut was_failing = false;
+    let mut said_at: Option<Instant> = None;
     loop {
         match accept_one(listener, keepalive, data_path).await {
-            Ok(()) => was_failing = false,
+            Ok(()) => {}
             // The client was gone before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                if !std::mem::replace(&mut was_failing, true) {
+                if said_at.is_none_or(|said_at| said_at.elapsed() >= SAID_AGAIN) {
+                    said_at = Some(Instant::now());
                     warn!("cannot accept a client: {error}; those connected are served on");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -43,12 +50,11 @@ async fn accept_one<E: Engine>(
     keepalive: Option<Keepalive>,
     data_path: &DataPath<E>,
 ) -> io::Result<()> {
+    while !data_path.make_room() {
+        tokio::time::sleep(ROOM_PAUSE).await;
+    }
     let (stream, address) = listener.accept().await?;
     let name = format!("client {}", tcp::plain(address));
-    if data_path.link_count() >= MAX_LINKS {
-        warn!("{name} refused: {MAX_LINKS} clients are connected, which is the limit");
-        return Ok(());
-    }
     debug!("{name} accepted");
     // A server does not wait for its links.
     let _ended = data_path.open(name, tcp::into_descriptor(stream, keepalive)?)?;

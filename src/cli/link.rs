@@ -12,8 +12,9 @@ use super::bounds::BoundArgs;
 use super::bus_argument::CanInterface;
 use super::logging::LogLevel;
 use super::values::{
-    parse_address, parse_batch_frames, parse_bit_rate, parse_bytes, parse_heartbeat, parse_host,
-    parse_listening_port, parse_microseconds, parse_milliseconds, parse_port, parse_stats_interval,
+    parse_address, parse_batch_frames, parse_bit_rate, parse_bytes, parse_clients, parse_heartbeat,
+    parse_host, parse_listening_port, parse_microseconds, parse_milliseconds, parse_port,
+    parse_stats_interval,
 };
 use crate::bus::{BusAddress, BusKind};
 use crate::config::{BitRate, BridgeConfig, EngineChoice, NamedBus, Side};
@@ -33,6 +34,9 @@ const DEFAULT_RECEIVE_QUEUE_BYTES: usize = 8 << 20;
 /// Several periods of the slowest cyclic messages that anything is steered by (100 ms); what waited longer says how
 /// things were.
 const DEFAULT_MAX_AGE_MS: u32 = 250;
+
+/// More than anybody bridges to, and with one bus each well within the 1,024 descriptors that systems allow by default.
+const DEFAULT_CLIENTS: usize = 128;
 
 /// The headings that options are printed under, in this order.
 const BUS: &str = "CAN bus";
@@ -55,6 +59,9 @@ pub struct ServerArgs {
     /// Answer the load tests of clients (canip_peer bench --connect), on a bus of its own
     #[arg(long, help_heading = LINK, display_order = 2)]
     allow_bench: bool,
+    /// Clients at the same time; more are turned away, and try again
+    #[arg(long, value_name = "CLIENTS", help_heading = LINK, display_order = 3, default_value_t = DEFAULT_CLIENTS, value_parser = parse_clients, allow_negative_numbers = true)]
+    max_clients: usize,
 }
 
 impl ServerArgs {
@@ -72,7 +79,12 @@ impl ServerArgs {
                 "--allow-bench takes one of the {MAX_BUSES} buses that there can be: leave out one --can"
             )));
         }
-        Ok(Side::Server { bind: self.bind, port: self.port, allow_bench: self.allow_bench })
+        Ok(Side::Server {
+            bind: self.bind,
+            port: self.port,
+            allow_bench: self.allow_bench,
+            max_clients: self.max_clients,
+        })
     }
 }
 

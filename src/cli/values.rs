@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::bridge::links::MAX_CLIENTS;
+
 /// A host as people type it: an IPv6 address may stand in brackets.
 pub fn parse_host(text: &str) -> Result<String, String> {
     let bare = without_brackets(text);
@@ -86,6 +88,12 @@ pub fn parse_microseconds(text: &str) -> Result<u32, String> {
 pub fn parse_batch_frames(text: &str) -> Result<usize, String> {
     let frames = text.parse().ok().filter(|frames| (1..=10_000).contains(frames));
     frames.ok_or_else(|| "give a number of frames, 1 to 10000".to_owned())
+}
+
+/// Clients of a server.
+pub fn parse_clients(text: &str) -> Result<usize, String> {
+    let clients = text.parse().ok().filter(|clients| (1..=MAX_CLIENTS).contains(clients));
+    clients.ok_or_else(|| format!("give a number of clients, 1 to {MAX_CLIENTS}"))
 }
 
 /// Frames of a load: some, as none are no load.

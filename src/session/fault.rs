@@ -62,6 +62,9 @@ pub enum Fault {
     /// This side asks for the bus for load tests, which the peer does not have.
     #[error("answers no load tests: start it there with: canip_peer server --can can0 --allow-bench")]
     NoTests,
+    /// The peer, a server, has as many clients as it takes.
+    #[error("has as many clients as it takes: raise --max-clients there")]
+    Full,
     /// The peer is this process.
     #[error("is this very process: a bridge cannot be its own peer")]
     Ourselves,

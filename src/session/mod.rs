@@ -198,6 +198,20 @@ impl Session {
         }
     }
 
+    /// A server has as many clients as it takes: writes what tells this one so, if there is such a thing, in place of
+    /// whatever the connection would open with. The session is to hear and say nothing more.
+    pub fn turn_away(&mut self, out: &mut SendBuffer) -> bool {
+        let greeting_due = std::mem::take(&mut self.greeting_due);
+        match &mut self.framing {
+            // Without a greeting there is no word for it.
+            Framing::V4(_) => greeting_due && out.append(greeting::FULL),
+            Framing::V5(conversation) => {
+                let version_5 = Offer { features: self.config.offer, version_5: true };
+                (!greeting_due || out.append(version_5.greeting())) && conversation.turn_away(out)
+            }
+        }
+    }
+
     /// What was agreed on, once both have greeted, or will not.
     pub fn agreement(&self) -> Option<Agreement> {
         (self.stage == Stage::Greeted).then_some(self.agreement)
@@ -376,6 +390,9 @@ impl Session {
             match greeting::scan(bytes) {
                 Scan::Incomplete => return Ok(Progress { consumed: 0, blocked: false }),
                 Scan::Foreign => return Err(self.foreign(bytes)),
+                // A client's word that it is full means nothing.
+                Scan::Full if self.config.role == Role::Client => return Err(Fault::Full),
+                Scan::Full => return Err(self.foreign(bytes)),
                 Scan::Greeting(offered, length) => {
                     self.agree(offered, now.monotonic)?;
                     consumed = length;

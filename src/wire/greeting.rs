@@ -14,6 +14,10 @@ pub const PREFIX: &[u8] = b"CANIP/4.1";
 /// tokens of later versions.
 pub const MAX_LINE_BYTES: usize = 1024;
 
+/// What a server says in place of its greeting when it has as many clients as it takes: a greeting to those that do not
+/// know better, who see the connection end behind it.
+pub const FULL: &[u8] = b"CANIP/4.1 FULL\n";
+
 /// What a greeting offers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Offer {
@@ -73,6 +77,8 @@ pub enum Scan {
     Incomplete,
     /// A greeting of version 4.1: what it offers, and its length in bytes, newline included.
     Greeting(Offer, usize),
+    /// A server's refusal, as [`FULL`] says it.
+    Full,
     /// Something else: no greeting's prefix, or no newline within [`MAX_LINE_BYTES`].
     Foreign,
 }
@@ -86,10 +92,16 @@ pub fn scan(bytes: &[u8]) -> Scan {
     let line_limit = bytes.len().min(MAX_LINE_BYTES);
     match bytes[..line_limit].iter().position(|&byte| byte == b'\n') {
         // The prefix has no newline in it, so a line that ends before the prefix does was foreign already.
+        Some(end) if is_full(&bytes[PREFIX.len()..end]) => Scan::Full,
         Some(end) => Scan::Greeting(offered(&bytes[PREFIX.len()..end]), end + 1),
         None if bytes.len() >= MAX_LINE_BYTES => Scan::Foreign,
         None => Scan::Incomplete,
     }
+}
+
+/// Whether one of the tokens of a greeting says that the sender takes no more clients.
+fn is_full(tokens: &[u8]) -> bool {
+    tokens.split(u8::is_ascii_whitespace).any(|token| token == b"FULL")
 }
 
 /// What the tokens of a greeting offer: the tags of the first `FEAT=`, and 5 among the versions of the first `V=`.
@@ -160,6 +172,14 @@ mod tests {
         line[1023] = b'x';
         line.push(b'\n');
         assert_eq!(scan(&line), Scan::Foreign);
+    }
+
+    #[test]
+    fn a_server_that_is_full_says_so_in_a_token() {
+        assert_eq!(scan(FULL), Scan::Full);
+        assert_eq!(scan(b"CANIP/4.1 FEAT=SEQ FULL V=5\r\n"), Scan::Full);
+        assert_eq!(scan(b"CANIP/4.1 FULLER FEAT=FULL\n"), Scan::Greeting(version_4(NONE), 27));
+        assert_eq!(scan(&FULL[..14]), Scan::Incomplete);
     }
 
     #[test]

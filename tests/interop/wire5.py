@@ -288,6 +288,7 @@ def golden():
         ("receipt", receipt(1, 2**32, 4_000, 3_900, 60, 7), "expects 2^32; 4000 arrived, 3900 taken, 60 too old, 7 refused"),
         ("goodbye-stops", goodbye(0), "the sender stops"),
         ("goodbye-replaced", goodbye(1), "the peer has connected anew"),
+        ("goodbye-full", goodbye(2), "the server has as many clients as it takes"),
     ]
 
 

@@ -49,6 +49,7 @@ mod histograms;
 mod kinds;
 mod load;
 mod misbehaviour;
+mod noise;
 mod outage;
 mod recording;
 mod relay;

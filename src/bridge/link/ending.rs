@@ -15,12 +15,14 @@ pub enum Ending {
     Fault(Fault),
     /// We closed it.
     Stopped,
+    /// There was no place for the peer.
+    TurnedAway,
 }
 
 impl Ending {
     /// Whether the peer did not speak the protocol.
     pub fn is_fault(&self) -> bool {
-        matches!(self, Self::Fault(fault) if *fault != Fault::Dead)
+        matches!(self, Self::Fault(fault) if !matches!(fault, Fault::Dead | Fault::Full))
     }
 }
 
@@ -38,6 +40,7 @@ impl std::fmt::Display for Ending {
             }
             Self::Fault(fault) => write!(f, "it {fault}"),
             Self::Stopped => f.write_str("stopped"),
+            Self::TurnedAway => f.write_str("all places are taken (--max-clients)"),
         }
     }
 }

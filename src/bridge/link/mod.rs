@@ -80,6 +80,12 @@ pub struct Link {
     pub reported: Counters,
     /// Whether the peer has said that it closes the connection.
     pub peer_left: bool,
+    /// When the connection was made.
+    pub opened_at: Moment,
+    /// Whether the server had a place for it.
+    pub has_place: bool,
+    /// Whether there was none, or it had to give it up: nothing is heard of the peer, nor said to it.
+    pub is_turned_away: bool,
     /// Whether the peer has made another connection, which has the buses and the books now.
     pub is_replaced: bool,
     phase: Phase,
@@ -114,6 +120,9 @@ impl Link {
             said: LineLimit::default(),
             reported: Counters::default(),
             peer_left: false,
+            opened_at: Moment::default(),
+            has_place: false,
+            is_turned_away: false,
             is_replaced: false,
             phase: Phase::Running,
             max_age: limits.max_age,
@@ -214,6 +223,9 @@ impl Link {
         sockets: &[BusSocket],
         witness: impl Witness,
     ) -> Consumed {
+        if self.is_turned_away {
+            return Consumed { bytes: bytes.len(), pause: false };
+        }
         if self.is_replaced {
             // The new connection began with what had arrived then: both sides count this as lost under way.
             return Consumed { bytes: bytes.len(), pause: false };
@@ -247,7 +259,7 @@ impl Link {
     pub fn wants_bus(&self, bus: usize) -> bool {
         let LinkBus { id, inbound, .. } = &self.buses[bus];
         let has_use = self.may_send() || self.is_parked() || !inbound.queue.is_empty();
-        id.is_none() && self.session.carries(bus) && has_use && !self.is_replaced
+        id.is_none() && self.session.carries(bus) && has_use && !self.is_replaced && !self.is_turned_away
     }
 
     /// Whether every bus that the link carries has its socket, or there was none to be had.

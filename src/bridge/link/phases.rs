@@ -39,13 +39,17 @@ impl Link {
     /// The peer has done what it may not. If its bridge cannot know why we close the connection, it is told.
     pub(super) fn refuse(&mut self, now: Moment, fault: Fault) {
         if self.outbound.refuse(&mut self.session) {
-            let until = now.after(CLOSE_TIMEOUT);
-            let ending = Some(Ending::Fault(fault));
-            self.is_settled = false;
-            self.phase = Phase::Closing { until, finished: false, peer_finished: false, ending };
+            self.close_with(now, Ending::Fault(fault));
         } else {
             self.drain(Ending::Fault(fault));
         }
+    }
+
+    /// What is to be said is written: it is sent, and then the connection ends for this reason.
+    pub fn close_with(&mut self, now: Moment, ending: Ending) {
+        let until = now.after(CLOSE_TIMEOUT);
+        self.is_settled = false;
+        self.phase = Phase::Closing { until, finished: false, peer_finished: false, ending: Some(ending) };
     }
 
     /// The peer's stream has ended.
@@ -145,12 +149,18 @@ impl Link {
     pub fn is_over(&self, now: Moment) -> bool {
         match self.phase {
             Phase::Draining { until, .. } => {
-                self.buses.iter().all(|bus| bus.inbound.queue.is_empty())
+                self.is_turned_away
+                    || self.buses.iter().all(|bus| bus.inbound.queue.is_empty())
                     || until.is_some_and(|until| until <= now)
             }
             Phase::Parked { until } => until.is_some_and(|until| until <= now),
             Phase::Running | Phase::Closing { .. } => false,
         }
+    }
+
+    /// Whether it has begun to end.
+    pub fn is_ending(&self) -> bool {
+        !matches!(self.phase, Phase::Running)
     }
 
     /// Whether the connection is gone.

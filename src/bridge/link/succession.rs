@@ -26,7 +26,7 @@ impl Link {
                 | Ending::ClosedByPeer
                 | Ending::Fault(Fault::Dead | Fault::Truncated { .. }) => true,
                 Ending::Fault(_) => role == Role::Client,
-                Ending::Stopped => false,
+                Ending::Stopped | Ending::TurnedAway => false,
             },
             _ => false,
         };

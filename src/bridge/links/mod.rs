@@ -2,6 +2,7 @@
 //! engine is done once a turn, so that everything that came in one turn goes out together.
 
 mod address;
+mod admission;
 mod buses;
 mod handler;
 mod service;
@@ -13,6 +14,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use admission::MAX_CLIENTS;
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
@@ -35,6 +37,9 @@ use crate::wire::v5::Goodbye;
 /// 384 KiB for each bus. On SocketCAN with one bus the descriptors stay within a limit of 1,024; a hosted software bus
 /// takes one more a link, and where they run out, new links wait for a bus.
 pub const MAX_LINKS: usize = 480;
+
+/// Lines about clients that come and go, before the rest is only counted: as many as there can be, twice.
+const VISIT_LINES: u32 = 2 * MAX_CLIENTS as u32;
 
 /// Links without a connection that a server keeps for peers that may return.
 const MAX_PARKED: usize = 32;
@@ -70,8 +75,12 @@ pub struct Links<P = System> {
     recording: Option<usize>,
     /// A link came to want a socket.
     bus_wanted: bool,
+    /// Clients that a server has at the same time.
+    places: usize,
     /// Lines about peers that do not speak the protocol.
     refusals: LineLimit,
+    /// Lines about clients that come and go.
+    visits: LineLimit,
     /// Counters of links that have ended.
     past: Counters,
     /// How late frames are, of all links together.
@@ -102,7 +111,9 @@ impl<P: Platform> Links<P> {
             recorder,
             recording: None,
             bus_wanted: false,
+            places: MAX_CLIENTS,
             refusals: LineLimit::default(),
+            visits: LineLimit::of(VISIT_LINES),
             past: Counters::default(),
             histograms: Histograms::new(),
         }
@@ -155,7 +166,9 @@ impl<P: Platform> Links<P> {
             (Some(_), Some(Some(link))) => link.resume(self.session.clone(), stream, ended, now),
             (_, slot) => {
                 let session = Session::new(self.session.clone(), None, now);
-                let link = Some(Link::new(name, session, stream, self.limits, ended));
+                let mut link = Link::new(name, session, stream, self.limits, ended);
+                link.opened_at = now;
+                let link = Some(link);
                 match slot {
                     Some(vacant) => *vacant = link,
                     None => self.table.push(link),
@@ -205,6 +218,10 @@ impl<P: Platform> Links<P> {
         let unsaid = self.refusals.tick();
         if unsaid > 0 {
             warn!("{unsaid} more connections refused or left before a greeting");
+        }
+        let unsaid = self.visits.tick();
+        if unsaid > 0 {
+            warn!("{unsaid} more lines about clients that came and went");
         }
     }
 

@@ -74,10 +74,11 @@ impl<P: Platform> Links<P> {
             let disposal = link.buses[bus].inbound.disposal();
             link.session.note_disposal(bus, disposal);
         }
+        self.admit(index, now.monotonic);
         self.seek_past(engine, index, now.monotonic);
         let Some(link) = &mut self.table[index] else { return };
         let tried = link.has_tried_buses();
-        if link.may_send() && link.session.is_opening() {
+        if link.may_send() && link.session.is_opening() && !link.is_turned_away {
             for (number, bus) in self.buses.iter().enumerate() {
                 link.session.note_bus_state(number, bus.state());
             }
@@ -85,7 +86,7 @@ impl<P: Platform> Links<P> {
         }
         // One that was told that there is none waits its turn.
         self.bus_wanted |= (0..link.buses.len()).any(|bus| link.wants_bus(bus) && !link.buses[bus].failed);
-        if words::announce(link, self.session.role, &self.buses) {
+        if words::announce(link, self.session.role, &self.buses, &mut self.visits) {
             leave_liveness_to_session(link, engine);
         }
         link.note_settled();
@@ -161,7 +162,10 @@ impl<P: Platform> Links<P> {
     fn seek_past<E: Engine>(&mut self, engine: &mut E, index: usize, now: Moment) {
         let Some(link) = &mut self.table[index] else { return };
         let Some(instance) = link.session.peer_instance() else { return };
-        if self.session.role == Role::Client || std::mem::replace(&mut link.sought_past, true) {
+        if self.session.role == Role::Client || link.is_turned_away {
+            return;
+        }
+        if std::mem::replace(&mut link.sought_past, true) {
             return;
         }
         let is_same = |link: &Link| {
@@ -181,7 +185,9 @@ impl<P: Platform> Links<P> {
         if was_parked {
             self.remove_quietly(engine, other);
         } else {
-            info!("{}: its client has connected anew; this connection is closed", past.name);
+            if self.visits.allows() {
+                info!("{}: its client has connected anew; this connection is closed", past.name);
+            }
             self.mark(other, Attention::Whole);
         }
         if self.recording == Some(other) {
@@ -196,7 +202,9 @@ impl<P: Platform> Links<P> {
     fn end<E: Engine>(&mut self, engine: &mut E, index: usize, now: Moment) {
         let Some(link) = &mut self.table[index] else { return };
         if link.is_parked() {
-            info!("{} has not returned: what it misses is no longer counted", link.name);
+            if self.visits.allows() {
+                info!("{} has not returned: what it misses is no longer counted", link.name);
+            }
             return self.remove_quietly(engine, index);
         }
         let is_client = self.session.role == Role::Client;
@@ -208,7 +216,7 @@ impl<P: Platform> Links<P> {
         close_stream(link, engine);
         let counters = link.counters();
         let reason = link.park(now, is_client);
-        words::parted(link, self.session.role, &reason, &counters);
+        words::parted(link, self.session.role, &reason, &counters, &mut self.visits);
         self.mark(index, Attention::Whole);
     }
 
@@ -220,7 +228,7 @@ impl<P: Platform> Links<P> {
         });
         let (count, oldest) = (parked.clone().count(), parked.min());
         if let Some((_, oldest)) = oldest.filter(|_| count >= MAX_PARKED) {
-            if let Some(link) = &self.table[oldest] {
+            if let Some(link) = self.table[oldest].as_ref().filter(|_| self.visits.allows()) {
                 info!("{} has not returned: what it misses is no longer counted", link.name);
             }
             self.remove_quietly(engine, oldest);
@@ -233,13 +241,15 @@ impl<P: Platform> Links<P> {
         if link.is_parked() {
             return self.remove_quietly(engine, index);
         }
-        let (name, was_announced) = (link.name.clone(), link.announced);
+        let (name, was_announced, is_turned_away) = (link.name.clone(), link.announced, link.is_turned_away);
         let Some((counters, reason)) = self.take_out(engine, index) else { return };
         let is_fault = counters.faults > 0;
         match self.session.role {
+            Role::Server if was_announced && !self.visits.allows() => {}
             Role::Server if was_announced && is_fault => warn!("{name} disconnected, {reason}: {counters}"),
             Role::Server if was_announced => info!("{name} disconnected, {reason}: {counters}"),
             Role::Server if !self.refusals.allows() => {}
+            Role::Server if is_turned_away => warn!("{name} turned away: {reason}"),
             Role::Server if is_fault => warn!("{name} refused: {reason}"),
             Role::Server => info!("{name} left before a greeting: {reason}"),
             // The client's own loop says what comes next.
@@ -252,7 +262,7 @@ impl<P: Platform> Links<P> {
         self.take_out(engine, index);
     }
 
-    fn take_out<E: Engine>(&mut self, engine: &mut E, index: usize) -> Option<(Counters, String)> {
+    pub(super) fn take_out<E: Engine>(&mut self, engine: &mut E, index: usize) -> Option<(Counters, String)> {
         let mut link = self.table[index].take()?;
         self.throttles.iter_mut().flatten().for_each(|throttle| throttle.leave(index));
         for bus in 0..link.buses.len() {

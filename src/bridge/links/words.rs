@@ -3,6 +3,7 @@
 use tracing::{debug, info, warn};
 
 use crate::bridge::bus_socket::BusSocket;
+use crate::bridge::incidents::LineLimit;
 use crate::bridge::link::Link;
 use crate::metrics::Counters;
 use crate::session::{Event, Role};
@@ -10,13 +11,22 @@ use crate::wire::v5::{Losses, Presence};
 
 /// Says once that a link is open, and returns whether it did. Its bus sockets are by then: who reads the line can send
 /// a frame.
-pub fn announce(link: &mut Link, role: Role, buses: &[BusSocket]) -> bool {
+pub fn announce(link: &mut Link, role: Role, buses: &[BusSocket], visits: &mut LineLimit) -> bool {
     // A peer whose first bytes are nonsense was never connected.
-    if link.announced || link.is_faulty() || link.is_parked() || !link.has_tried_buses() {
+    if link.announced
+        || link.is_faulty()
+        || link.is_parked()
+        || link.is_turned_away
+        || !link.has_tried_buses()
+    {
         return false;
     }
     let Some(agreement) = link.session.agreement().filter(|_| link.session.is_open()) else { return false };
     link.announced = true;
+    // A client has one server, which it says everything about.
+    if role == Role::Server && !visits.allows() {
+        return true;
+    }
     match role {
         Role::Server => info!("{} connected: {agreement}", link.name),
         Role::Client => info!("connected to {}: {agreement}", link.name),
@@ -67,8 +77,9 @@ pub fn tell(link: &mut Link, event: &Event, buses: &[BusSocket]) {
 }
 
 /// Says that a connection has ended whose peer may return.
-pub fn parted(link: &Link, role: Role, reason: &str, counters: &Counters) {
+pub fn parted(link: &Link, role: Role, reason: &str, counters: &Counters, visits: &mut LineLimit) {
     match role {
+        Role::Server if !visits.allows() => {}
         Role::Server => info!("{} disconnected, {reason}: {counters}", link.name),
         // The client's own loop says what comes next.
         Role::Client => debug!("link to {} ended, {reason}: {counters}", link.name),

@@ -384,6 +384,10 @@ impl Conversation {
             // A client has nothing to say before it has read our HELLO.
             Role::Server => self.is_open(),
         };
+        let is_refusal = header.kind == RecordKind::Goodbye && Goodbye::read(body) == Goodbye::Full;
+        if !is_greeted && self.role == Role::Client && is_refusal {
+            return Err(Fault::Full);
+        }
         if !is_greeted && !matches!(header.kind, RecordKind::Hello | RecordKind::Optional) {
             return Err(Fault::TooEarly { kind: header.kind });
         }

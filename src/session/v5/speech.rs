@@ -4,7 +4,7 @@ use super::{Conversation, LOSS_INTERVAL, Stage};
 use crate::buffer::SendBuffer;
 use crate::moment::{Moment, Now, WallTime};
 use crate::session::Role;
-use crate::wire::v5::{BusName, Hello, MAX_BUSES, Pong, first_number, write_ping};
+use crate::wire::v5::{BusName, Goodbye, Hello, MAX_BUSES, Pong, first_number, write_ping};
 
 /// What is due.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,6 +61,12 @@ impl Conversation {
             self.is_silent = true;
         }
         unmatched
+    }
+
+    /// A client that finds no place finds out from GOODBYE, which comes in place of our HELLO: its books stay as they are.
+    pub fn turn_away(&mut self, out: &mut SendBuffer) -> bool {
+        self.is_silent = true;
+        Goodbye::Full.write(out)
     }
 
     /// Whether [`Conversation::speak`] has something to say now.

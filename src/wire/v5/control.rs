@@ -354,6 +354,8 @@ pub enum Goodbye {
     Stopping,
     /// The peer has connected anew.
     Replaced,
+    /// A server has as many clients as it takes; said in place of its HELLO.
+    Full,
 }
 
 impl Goodbye {
@@ -363,13 +365,18 @@ impl Goodbye {
         let reason: u64 = match self {
             Self::Stopping => 0,
             Self::Replaced => 1,
+            Self::Full => 2,
         };
         write(out, RecordKind::Goodbye, 0, 0, words([reason]).as_flattened())
     }
 
     /// Reads a body. A reason of a later version is one to stop.
     pub fn read(body: &[u8]) -> Self {
-        if body[..4] == [1, 0, 0, 0] { Self::Replaced } else { Self::Stopping }
+        match body[..4] {
+            [1, 0, 0, 0] => Self::Replaced,
+            [2, 0, 0, 0] => Self::Full,
+            _ => Self::Stopping,
+        }
     }
 }
 

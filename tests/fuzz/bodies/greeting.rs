@@ -16,6 +16,10 @@ pub fn greeting(bytes: &[u8]) {
             let written = offer.greeting();
             assert_eq!(scan(written), Scan::Greeting(Offer { features, version_5 }, written.len()));
         }
+        Scan::Full => {
+            let end = bytes.iter().position(|&byte| byte == b'\n').expect("a whole line");
+            assert_eq!(scan(&bytes[..end]), Scan::Incomplete);
+        }
         Scan::Foreign => {
             let more = [bytes, b"\nCANIP/4.1\n"].concat();
             assert_eq!(scan(&more), Scan::Foreign);
