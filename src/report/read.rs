@@ -56,7 +56,7 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Report, ReportError> {
         return Err(ReportError::Version { path: path(), version: head.version.to_string() });
     }
     let report = serde_json::from_slice(bytes)
-        .map_err(|error| ReportError::Malformed { path: path(), fault: error.to_string() })?;
+        .map_err(|error| ReportError::Malformed { path: path(), fault: printable(&error.to_string()) })?;
     check(&report).map_err(|fault| ReportError::Inconsistent { path: path(), fault })?;
     Ok(report)
 }
@@ -143,6 +143,11 @@ fn check_latency(latency: &Latency) -> Result<(), String> {
         return Err(format!("mean_ns is {}, the histogram says {}", latency.mean_ns, of_histogram.mean_ns));
     }
     Ok(())
+}
+
+/// A fault repeats words of the file, and a terminal is not to obey them.
+fn printable(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
 }
 
 fn figure(name: &str, value: f64) -> Result<(), String> {
