@@ -61,7 +61,7 @@ use self::report::Intervals;
 use crate::bus::watch::LinkWatch;
 use crate::bus::{self, BusError, BusKind, BusOptions};
 use crate::config::{BridgeConfig, NamedBus, Side};
-use crate::engine::Engine;
+use crate::engine::{self, Engine};
 use crate::engine::epoll::EpollEngine;
 use crate::engine::uring::UringEngine;
 use crate::record::{Backend, HistogramLog, RecordError, Recording};
@@ -141,6 +141,7 @@ pub fn run(config: BridgeConfig, side: Side) -> Result<(), BridgeError> {
             bus::bit_rate::set(&bus.address.name, rate.nominal, rate.data)?;
         }
     }
+    engine::memory::give_back_buffers();
     let chosen = Host::choose(config.engine)?;
     let host = chosen.host;
     let finished = match host {

@@ -9,6 +9,7 @@
 
 mod bus_write;
 pub mod epoll;
+pub mod memory;
 mod slots;
 mod socket;
 pub mod uring;

@@ -117,8 +117,8 @@ fn noise_leaves_nothing_behind(engine: &'static str) {
     let before = resources(&server).1;
     (0..10).for_each(|_| round());
     let after = resources(&server).1;
-    // 2,000 connections; half a kilobyte of each would be seen.
-    assert!(after <= before + 1_000, "{after} kB resident, {before} kB before");
+    // 2,000 connections: one and a half kilobytes of each would be seen.
+    assert!(after <= before + 3_000, "{after} kB resident, {before} kB before");
     let errors = server.interrupt().errors.len();
     assert!(errors < 3_000, "{errors} lines about 3,000 connections");
 }
