@@ -30,6 +30,8 @@ pub struct Pipe {
     under_way: VecDeque<(u64, Cargo)>,
     under_way_bytes: usize,
     last_at_ns: u64,
+    /// When the world will look at what arrives.
+    pub looked_at_ns: Option<u64>,
     /// Nothing arrives until then.
     pub stalled_until_ns: u64,
     /// What has arrived and was not read.
@@ -63,6 +65,7 @@ impl Pipe {
             under_way: VecDeque::new(),
             under_way_bytes: 0,
             last_at_ns: 0,
+            looked_at_ns: None,
             stalled_until_ns: 0,
             received: VecDeque::new(),
             fin_sent: false,

@@ -196,7 +196,7 @@ impl World {
     fn pass_until(&mut self, until_ns: u64) {
         while let Some(Reverse((at_ns, ..))) = self.events.peek() {
             if *at_ns > until_ns || self.tasks.peek().is_some_and(|Reverse((task, ..))| task < at_ns) {
-                return;
+                break;
             }
             self.happen();
         }
@@ -223,7 +223,7 @@ impl World {
         match event {
             Event::Generate(application) => self.generate(application),
             Event::Over(bus) => self.end_frame(bus),
-            Event::Arrive(connection, end) => self.arrive(connection, end),
+            Event::Arrive(connection, end) => self.arrive(connection, end, at_ns),
         }
     }
 
@@ -282,6 +282,9 @@ impl World {
 
     fn end_frame(&mut self, bus: usize) {
         let Some((_, queued)) = self.can.buses[bus].current.take() else { return };
+        if queued.from.is_some_and(|socket| !self.can.sockets[socket].is_open) {
+            self.checker.echoed(queued.mark);
+        }
         self.checker.appeared(bus, queued.mark, self.now_ns);
         for index in 0..self.can.buses[bus].interfaces.len() {
             let interface = self.can.buses[bus].interfaces[index];
@@ -310,14 +313,21 @@ impl World {
 
     /// A connection's pipe has something under way: it will arrive.
     pub fn expect_arrival(&mut self, connection: usize, end: usize) {
-        if let Some(at_ns) = self.connections[connection].pipes[end].next_arrival_ns() {
-            self.schedule(at_ns.max(self.now_ns), Event::Arrive(connection, end));
+        let pipe = &mut self.connections[connection].pipes[end];
+        let Some(at_ns) = pipe.next_arrival_ns().map(|at_ns| at_ns.max(self.now_ns)) else { return };
+        if pipe.looked_at_ns.is_none_or(|earlier| at_ns < earlier) {
+            pipe.looked_at_ns = Some(at_ns);
+            self.schedule(at_ns, Event::Arrive(connection, end));
         }
     }
 
-    fn arrive(&mut self, connection: usize, end: usize) {
+    fn arrive(&mut self, connection: usize, end: usize, at_ns: u64) {
         let now_ns = self.now_ns;
         let Connection { ends, pipes } = &mut self.connections[connection];
+        if pipes[end].looked_at_ns != Some(at_ns) {
+            return;
+        }
+        pipes[end].looked_at_ns = None;
         let host = self.processes[ends[1 - end].process].host;
         // TCP at a host that is suspended takes nothing: what comes is sent again.
         let asleep = self.clocks[host].suspended.iter().find(|stretch| stretch.overlap_ns(now_ns, now_ns + 1) > 0);
