@@ -103,7 +103,13 @@ impl Can {
     ///
     /// # Errors
     /// The kernel's, as a number.
-    pub fn open(&mut self, process: usize, interface: usize, queue_limit: usize, unsent_limit: usize) -> Result<usize, i32> {
+    pub fn open(
+        &mut self,
+        process: usize,
+        interface: usize,
+        queue_limit: usize,
+        unsent_limit: usize,
+    ) -> Result<usize, i32> {
         match self.interfaces[interface].link {
             Link::Missing => return Err(libc::ENODEV),
             // A socket can be bound to an interface that is down; the bridge does not want that.
@@ -189,7 +195,15 @@ impl Can {
     }
 
     /// A socket gets a frame, or its queue is full and drops it.
-    pub fn receive(&mut self, socket: usize, frame: &Frame, mark: u32, received_at_ns: u64, trace: &mut Trace, now_ns: u64) {
+    pub fn receive(
+        &mut self,
+        socket: usize,
+        frame: &Frame,
+        mark: u32,
+        received_at_ns: u64,
+        trace: &mut Trace,
+        now_ns: u64,
+    ) {
         let Socket { queue, queue_limit, drops, .. } = &mut self.sockets[socket];
         if queue.len() >= *queue_limit {
             *drops += 1;

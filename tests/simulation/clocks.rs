@@ -56,7 +56,10 @@ impl Clocks {
         let ahead = monotonic_ns.saturating_sub(self.monotonic_ns(now_ns));
         let correction = i128::from(ahead) * -i128::from(self.rate_ppb) / 1_000_000_000;
         // What the drift of the correction itself would make, and rounding.
-        now_ns + ahead.saturating_add_signed(i64::try_from(correction).expect("runs are short")) + 2 + ahead / 100_000_000
+        now_ns
+            + ahead.saturating_add_signed(i64::try_from(correction).expect("runs are short"))
+            + 2
+            + ahead / 100_000_000
     }
 }
 

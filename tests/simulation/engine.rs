@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use canip_peer::buffer::SendBuffer;
 use canip_peer::engine::{
-    BusId, Consumed, Engine, Handler, Key, PacketInfo, Packing, STREAM_RECEIVE_BYTES, Sending, StreamId, Token, Written,
+    BusId, Consumed, Engine, Handler, Key, PacketInfo, Packing, STREAM_RECEIVE_BYTES, Sending, StreamId,
+    Token, Written,
 };
 use canip_peer::frame::Frame;
 use canip_peer::moment::WallTime;
@@ -189,7 +190,11 @@ impl SimulatedEngine {
             };
             let received_at = Some(WallTime::from_nanos(received_at_ns));
             let dropped_total = (dropped_total > 0).then_some(dropped_total);
-            handler.bus_packet(bus.token, frame.image().as_bytes(), PacketInfo { received_at, dropped_total });
+            handler.bus_packet(
+                bus.token,
+                frame.image().as_bytes(),
+                PacketInfo { received_at, dropped_total },
+            );
         }
     }
 
@@ -336,7 +341,9 @@ impl Engine for SimulatedEngine {
     }
 
     fn close_bus(&mut self, bus: BusId) {
-        let Some(BusSocket { descriptor, socket, .. }) = self.buses.get_mut(index(bus.0)).and_then(Option::take) else {
+        let Some(BusSocket { descriptor, socket, .. }) =
+            self.buses.get_mut(index(bus.0)).and_then(Option::take)
+        else {
             return;
         };
         let world = &mut *self.world.borrow_mut();
@@ -399,7 +406,9 @@ impl Engine for SimulatedEngine {
     fn finish_stream(&mut self, stream: StreamId) -> io::Result<()> {
         let world = std::rc::Rc::clone(&self.world);
         let world = &mut *world.borrow_mut();
-        let Some(&mut Stream { connection, end, .. }) = self.stream(stream) else { return Err(error(libc::EBADF)) };
+        let Some(&mut Stream { connection, end, .. }) = self.stream(stream) else {
+            return Err(error(libc::EBADF));
+        };
         if let Some(number) = world.connections[connection].ends[end].error {
             return Err(error(number));
         }
@@ -409,7 +418,8 @@ impl Engine for SimulatedEngine {
     }
 
     fn close_stream(&mut self, stream: StreamId) -> Option<usize> {
-        let Stream { connection, end, in_flight, .. } = self.streams.get_mut(index(stream.0)).and_then(Option::take)?;
+        let Stream { connection, end, in_flight, .. } =
+            self.streams.get_mut(index(stream.0)).and_then(Option::take)?;
         self.world.borrow_mut().close_end(connection, end);
         in_flight.map(|buffer| buffer.sent_bytes())
     }

@@ -96,6 +96,7 @@ fn lower_identifiers_and_shorter_ones_win() {
     let standard = |raw| Frame::data(Identifier::standard(raw).unwrap(), &[]).unwrap();
     let extended = |raw| Frame::data(Identifier::extended(raw).unwrap(), &[]).unwrap();
     let remote = |raw| Frame::remote(Identifier::standard(raw).unwrap(), 0).unwrap();
-    let in_order = [standard(0x100), remote(0x100), extended(0x100 << 18), extended(0x100 << 18 | 1), standard(0x101)];
+    let in_order =
+        [standard(0x100), remote(0x100), extended(0x100 << 18), extended(0x100 << 18 | 1), standard(0x101)];
     assert!(in_order.map(|frame| arbitration_key(frame.image())).is_sorted());
 }

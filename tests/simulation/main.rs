@@ -34,7 +34,8 @@ fn number(variable: &str) -> Option<u64> {
 /// Runs a seed; what is wrong with it, in words.
 fn judge(seed: u64, prints: bool) -> Result<Outcome, String> {
     let outcome = catch_unwind(AssertUnwindSafe(|| run(seed, prints)));
-    let outcome = outcome.map_err(|_| format!("seed {seed}: panicked; all that happens: tools/simulate --seed {seed}"))?;
+    let outcome = outcome
+        .map_err(|_| format!("seed {seed}: panicked; all that happens: tools/simulate --seed {seed}"))?;
     if outcome.violations.is_empty() {
         return Ok(outcome);
     }

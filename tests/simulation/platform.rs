@@ -46,7 +46,8 @@ impl Platform for SimulatedPlatform {
     fn now(&self) -> Moment {
         let world = &mut *self.world.borrow_mut();
         let is_preempted = world.preemption > 0 && world.random.u32(0..world.preemption) == 0;
-        let length_ns = if is_preempted { 10u64.pow(world.random.u32(4..9)).min(LONGEST_PREEMPTION_NS) } else { LOOK_NS };
+        let length_ns =
+            if is_preempted { 10u64.pow(world.random.u32(4..9)).min(LONGEST_PREEMPTION_NS) } else { LOOK_NS };
         world.hold_up(length_ns);
         Moment::from_nanos(world.clocks[self.host(world)].monotonic_ns(world.now_ns))
     }
@@ -76,7 +77,9 @@ impl Platform for SimulatedPlatform {
 
     fn interface(&self, address: &BusAddress) -> io::Result<InterfaceState> {
         let world = &*self.world.borrow();
-        let Some(interface) = self.interface_of(world, &address.name) else { return Ok(InterfaceState::Missing) };
+        let Some(interface) = self.interface_of(world, &address.name) else {
+            return Ok(InterfaceState::Missing);
+        };
         let interface = &world.can.interfaces[interface];
         let mtu = if interface.takes_fd { FD_BYTES } else { CLASSIC_BYTES } as u32;
         Ok(match interface.link {

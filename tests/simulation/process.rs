@@ -9,7 +9,7 @@ use canip_peer::bridge::backoff::Backoff;
 use canip_peer::bridge::bus_socket::BusSocket;
 use canip_peer::bridge::links::Links;
 use canip_peer::bridge::platform::Platform;
-use canip_peer::bridge::{Ended, Ending, LinkLimits, Linger};
+use canip_peer::bridge::{Ended, Ending, Linger, LinkLimits};
 use canip_peer::bus::{BusAddress, BusKind, BusOptions};
 use canip_peer::engine::Engine;
 use canip_peer::frame::filter::{Filter, FilterSet};
@@ -252,7 +252,10 @@ impl Process {
             let wait_ns = {
                 let world = &mut *self.world.borrow_mut();
                 let now_ns = world.now_ns;
-                world.trace.line(now_ns, format_args!("process {}: connection {connection} ended: {ending}", self.number));
+                world.trace.line(
+                    now_ns,
+                    format_args!("process {}: connection {connection} ended: {ending}", self.number),
+                );
                 self.check_death(world, connection, end, &ending);
                 is_exact &= self.plan.protocol == Protocol::Auto && now_ns - opened_at_ns >= SHARED_NS;
                 let worked = now_ns - opened_at_ns >= WORKED_NS;
@@ -290,8 +293,19 @@ impl Process {
 
     /// A live peer is never declared dead: one from which something came within three heartbeats.
     fn check_death(&self, world: &mut super::world::World, connection: usize, end: usize, ending: &Ending) {
-        if !matches!(ending, Ending::Fault(Fault::Dead)) {
-            return;
+        let Ending::Fault(fault) = ending else { return };
+        match fault {
+            Fault::Dead => {}
+            // Whose connection breaks as it begins is not heard in time; a server takes silence for version 4.0, which
+            // what comes at last is not.
+            Fault::NoGreeting | Fault::NoHello | Fault::NoPeer { .. } | Fault::Malformed { .. } => return,
+            Fault::Truncated { .. } => return,
+            // All peers here are honest.
+            _ => {
+                let text =
+                    format!("process {} found fault with connection {connection}: {ending}", self.number);
+                return world.checker.violation(text);
+            }
         }
         let silent_ns = world.now_ns - world.connections[connection].ends[end].heard_at_ns;
         // A part in a thousand: the host's clock may be fast.
@@ -317,7 +331,8 @@ impl Process {
             let still_ns = world.stood_still_ns(self.number, heard_at_ns);
             let silent_ns = (world.now_ns - heard_at_ns).saturating_sub(still_ns);
             let is_version_5 = world.checker.hops.iter().any(|hop| {
-                let [client, server] = [0, 1].map(|end| world.connections[stream.connection].ends[end].process);
+                let [client, server] =
+                    [0, 1].map(|end| world.connections[stream.connection].ends[end].process);
                 hop.is_version_5 && hop.from_process == client && hop.to_process == server
             });
             // Stopping costs it a heartbeat and a half at the most each time, as short ones do not count.

@@ -48,6 +48,8 @@ pub struct Run {
     blocked_until_ns: Vec<u64>,
     /// The other end of each bus's stations.
     stations: Vec<usize>,
+    /// The connection that each fault has left half open.
+    half_open: Vec<Option<usize>>,
     /// Whether no connection or process has ended in a way that leaves frames uncounted.
     is_exact: bool,
     /// All counters of lives that have ended in order.
@@ -88,6 +90,7 @@ impl Run {
             backlog: vec![Vec::new(); count],
             blocked_until_ns: vec![0; count],
             stations,
+            half_open: vec![None; scenario.faults.len()],
             is_exact: true,
             ended: Counters::default(),
             scenario,
@@ -222,7 +225,11 @@ impl Run {
     fn begin_fault(&mut self, number: usize) {
         let FaultPlan { kind, length_ns, whom, .. } = self.scenario.faults[number];
         let now_ns = self.now_ns();
-        self.say(format_args!("fault {number}: {kind:?} for {:.3} ms, {}", length_ns as f64 / 1e6, whom % 1_000));
+        self.say(format_args!(
+            "fault {number}: {kind:?} for {:.3} ms, {}",
+            length_ns as f64 / 1e6,
+            whom % 1_000
+        ));
         let stretch = Stretch { from_ns: now_ns, to_ns: now_ns + length_ns };
         self.world.borrow_mut().assign(stretch.to_ns, Task::Mend(number));
         let process = whom % self.processes.len();
@@ -250,7 +257,8 @@ impl Run {
                 world.clocks[whom % self.scenario.hosts].wall_offset_ns += forward;
                 world.checker.unsure_for_all(now_ns + 8 * SECOND_NS);
             }
-            FaultKind::Reset | FaultKind::ClientReset => self.break_connection(kind, whom, stretch),
+            FaultKind::Reset => self.reset(whom),
+            FaultKind::ClientReset => self.half_open[number] = self.half_open(whom, stretch),
             FaultKind::Stalled => self.block(process, stretch),
             FaultKind::Burst => {
                 let world = &mut *self.world.borrow_mut();
@@ -271,6 +279,7 @@ impl Run {
                 world.begin_frame(bus);
             }
             FaultKind::Killed => self.restart(whom % self.processes.len()),
+            FaultKind::ClientReset => self.probe(number),
             _ => {}
         }
     }
@@ -331,19 +340,43 @@ impl Run {
         world.checker.unsure_for_all(stretch.to_ns + 8 * SECOND_NS);
     }
 
-    fn break_connection(&mut self, kind: FaultKind, whom: usize, stretch: Stretch) {
-        let world = &mut *self.world.borrow_mut();
-        let is_alive = |connection: &Connection| connection.ends.iter().all(|end| end.is_open && end.error.is_none());
-        let alive: Vec<usize> =
-            (0..world.connections.len()).filter(|&number| is_alive(&world.connections[number])).collect();
-        let Some(&connection) = alive.get(whom % alive.len().max(1)) else { return };
-        if kind == FaultKind::Reset {
-            return world.reset(connection);
+    /// One of the connections that are whole.
+    fn whole_connection(&self, whom: usize) -> Option<usize> {
+        let world = &*self.world.borrow();
+        let is_whole =
+            |connection: &Connection| connection.ends.iter().all(|end| end.is_open && end.error.is_none());
+        let whole: Vec<usize> =
+            (0..world.connections.len()).filter(|&number| is_whole(&world.connections[number])).collect();
+        whole.get(whom % whole.len().max(1)).copied()
+    }
+
+    fn reset(&mut self, whom: usize) {
+        if let Some(connection) = self.whole_connection(whom) {
+            self.world.borrow_mut().reset(connection);
         }
-        // The client's host gives it up, and the server does not hear of it.
+    }
+
+    /// A client's host gives a connection up, and the server does not hear of it.
+    fn half_open(&mut self, whom: usize, stretch: Stretch) -> Option<usize> {
+        let connection = self.whole_connection(whom)?;
+        let world = &mut *self.world.borrow_mut();
         world.connections[connection].fail(0, libc::ETIMEDOUT);
         world.connections[connection].pipes[1].stalled_until_ns = stretch.to_ns;
         world.rouse(world.connections[connection].ends[0].process);
+        Some(connection)
+    }
+
+    /// TCP's own probe of a connection that is half open gets through, and the other host knows of none.
+    fn probe(&mut self, number: usize) {
+        let Some(connection) = self.half_open[number] else { return };
+        let world = &mut *self.world.borrow_mut();
+        let server = world.connections[connection].ends[1].process;
+        if world.connections[connection].ends[1].is_open
+            && !self.scenario.processes[server].heartbeat.is_zero()
+        {
+            world.connections[connection].fail(1, libc::ECONNRESET);
+            world.rouse(server);
+        }
     }
 
     /// Nothing gets through between a client and its server.
@@ -380,12 +413,15 @@ impl Run {
         let mut next = 0;
         while let Some(&bus) = reached.get(next) {
             next += 1;
-            let onward: Vec<usize> = checker.hops.iter().filter(|hop| hop.from_bus == bus).map(|hop| hop.to_bus).collect();
+            let onward: Vec<usize> =
+                checker.hops.iter().filter(|hop| hop.from_bus == bus).map(|hop| hop.to_bus).collect();
             reached.extend(onward.into_iter().filter(|bus| !reached.contains(bus)).collect::<Vec<_>>());
         }
         for bus in reached {
             if !checker.has_appeared(bus, mark) {
-                checker.violation(format!("frame {mark}, sent to bus {home} when all was quiet, did not reach bus {bus}"));
+                checker.violation(format!(
+                    "frame {mark}, sent to bus {home} when all was quiet, did not reach bus {bus}"
+                ));
             }
         }
     }
@@ -405,7 +441,9 @@ impl Run {
             world.trace.line(world.now_ns, format_args!("process {index}: {counted}"));
             world.checker.hold_against(index, &counted, open_drops, &before);
             if is_quiet && counted.waiting > 0 {
-                world.checker.violation(format!("frames wait in process {index} when all is quiet: {counted}"));
+                world
+                    .checker
+                    .violation(format!("frames wait in process {index} when all is quiet: {counted}"));
             }
             world.checker.ledgers[index].dropped += open_drops;
             all.add(&counted);
@@ -473,9 +511,12 @@ fn build(world: &mut World, scenario: &Scenario) -> Vec<usize> {
 fn add_hops(world: &mut World, scenario: &Scenario) {
     let path = scenario.path;
     // Half of a round trip at the worst, as the clocks cannot be compared better, and scheduling.
-    let doubt_ns = 2 * (path.delay_ns + path.jitter_ns) + path.byte_ns * path.window_bytes as u64 + 20 * MILLISECOND_NS;
+    let doubt_ns =
+        2 * (path.delay_ns + path.jitter_ns) + path.byte_ns * path.window_bytes as u64 + 20 * MILLISECOND_NS;
     let max_age_ns = scenario.max_age.map(|age| age.as_nanos() as u64 + doubt_ns);
-    for (number, client) in scenario.processes.iter().enumerate().filter(|(_, plan)| plan.role == Role::Client) {
+    for (number, client) in
+        scenario.processes.iter().enumerate().filter(|(_, plan)| plan.role == Role::Client)
+    {
         let is_version_5 = client.protocol == Protocol::Auto;
         let carried = if is_version_5 { client.buses.len() } else { 1 };
         let server = client.server;

@@ -160,7 +160,8 @@ impl World {
             return false;
         }
         state.wake_at_ns = None;
-        let stopped_until = state.stopped.iter().filter(|stretch| stretch.from_ns <= now_ns && now_ns < stretch.to_ns);
+        let stopped_until =
+            state.stopped.iter().filter(|stretch| stretch.from_ns <= now_ns && now_ns < stretch.to_ns);
         if let Some(until_ns) = stopped_until.map(|stretch| stretch.to_ns).max() {
             self.wake(process, until_ns);
             return false;
@@ -177,7 +178,8 @@ impl World {
     /// The next task that is due by `end_ns`, once all that happens before has happened.
     pub fn next_task(&mut self, end_ns: u64) -> Option<(u64, Task)> {
         loop {
-            let task_at_ns = self.tasks.peek().map(|Reverse((at_ns, ..))| *at_ns).filter(|&at_ns| at_ns <= end_ns);
+            let task_at_ns =
+                self.tasks.peek().map(|Reverse((at_ns, ..))| *at_ns).filter(|&at_ns| at_ns <= end_ns);
             let until_ns = task_at_ns.unwrap_or(end_ns).max(self.now_ns);
             self.pass_until(until_ns);
             // What happened may have brought something that comes first.
@@ -330,7 +332,8 @@ impl World {
         pipes[end].looked_at_ns = None;
         let host = self.processes[ends[1 - end].process].host;
         // TCP at a host that is suspended takes nothing: what comes is sent again.
-        let asleep = self.clocks[host].suspended.iter().find(|stretch| stretch.overlap_ns(now_ns, now_ns + 1) > 0);
+        let asleep =
+            self.clocks[host].suspended.iter().find(|stretch| stretch.overlap_ns(now_ns, now_ns + 1) > 0);
         if let Some(stretch) = asleep {
             pipes[end].stalled_until_ns = pipes[end].stalled_until_ns.max(stretch.to_ns);
         }
