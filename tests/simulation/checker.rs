@@ -108,6 +108,20 @@ impl Checker {
         *at(&mut self.echoed, mark) = true;
     }
 
+    /// A process was killed: to its peer, its next life is somebody else, who is sent what the first one sent, if it
+    /// comes out on the peer's bus after that.
+    pub fn killed(&mut self, process: usize) {
+        for hop in self.hops.clone().iter().filter(|hop| hop.from_process == process) {
+            for mark in 0..self.made.len() as u32 {
+                if *at(&mut self.appeared[hop.from_bus], mark) != 0
+                    && *at(&mut self.appeared[hop.to_bus], mark) == 0
+                {
+                    self.echoed(mark);
+                }
+            }
+        }
+    }
+
     /// A frame was made, for this bus.
     pub fn made(&mut self, mark: u32, frame: Frame, home: usize) {
         *at(&mut self.made, mark) = Some(Made { frame, home });

@@ -53,6 +53,7 @@ pub struct End {
 
 /// Both.
 pub struct Connection {
+    pub opened_at_ns: u64,
     pub ends: [End; 2],
     /// `pipes[end]` carries what that end sends.
     pub pipes: [Pipe; 2],
@@ -144,7 +145,11 @@ impl Connection {
     /// A connection between two processes, the client's first.
     pub fn new(client: usize, server: usize, path: Path, now_ns: u64) -> Self {
         let end = |process, is_open| End { process, is_open, error: None, heard_at_ns: now_ns };
-        Self { ends: [end(client, true), end(server, true)], pipes: [Pipe::new(path), Pipe::new(path)] }
+        Self {
+            opened_at_ns: now_ns,
+            ends: [end(client, true), end(server, true)],
+            pipes: [Pipe::new(path), Pipe::new(path)],
+        }
     }
 
     /// Breaks it for one end.

@@ -338,7 +338,10 @@ impl Process {
             // Stopping costs it a heartbeat and a half at the most each time, as short ones do not count.
             let stops = world.processes[self.number].stopped.len() as u64;
             let allowed_ns = (DEAD_AFTER + 2 * stops) * heartbeat_ns + heartbeat_ns / 100 + NOTICE_NS;
-            if is_version_5 && silent_ns > allowed_ns.max(OPENING_NS) {
+            let connection = &world.connections[stream.connection];
+            let has_begun = heard_at_ns - connection.opened_at_ns >= SHARED_NS;
+            let limit_ns = if has_begun { allowed_ns } else { allowed_ns.max(OPENING_NS) };
+            if is_version_5 && silent_ns > limit_ns {
                 let text = format!(
                     "process {} has not noticed that connection {} has been silent for {:.3} ms",
                     self.number,

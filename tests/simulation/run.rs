@@ -305,6 +305,7 @@ impl Run {
         process.engine.kill();
         let world = &mut *self.world.borrow_mut();
         world.processes[number].is_running = false;
+        world.checker.killed(number);
         for connection in std::mem::take(&mut self.backlog[number]) {
             world.close_end(connection, 1);
         }

@@ -325,7 +325,7 @@ impl World {
 
     fn arrive(&mut self, connection: usize, end: usize, at_ns: u64) {
         let now_ns = self.now_ns;
-        let Connection { ends, pipes } = &mut self.connections[connection];
+        let Connection { ends, pipes, .. } = &mut self.connections[connection];
         if pipes[end].looked_at_ns != Some(at_ns) {
             return;
         }

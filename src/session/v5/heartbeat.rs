@@ -44,6 +44,8 @@ pub struct Heartbeat {
     last_heard: Moment,
     /// When this side last did anything.
     last_awake: Moment,
+    /// The silence was found too long by the last look, too.
+    is_suspect: bool,
     next_ping: Moment,
     pings: u32,
 }
@@ -53,17 +55,27 @@ impl Heartbeat {
     pub fn new(interval: Duration, now: Moment) -> Self {
         let silence = interval.saturating_mul(DEAD_AFTER);
         let silence_ns = u64::try_from(silence.as_nanos()).unwrap_or(u64::MAX);
-        Self { interval, silence_ns, last_heard: now, last_awake: now, next_ping: now, pings: 0 }
+        Self {
+            interval,
+            silence_ns,
+            last_heard: now,
+            last_awake: now,
+            is_suspect: false,
+            next_ping: now,
+            pings: 0,
+        }
     }
 
     /// Something has come from the peer.
     pub fn heard(&mut self, now: Moment) {
         self.last_heard = now;
         self.last_awake = now;
+        self.is_suspect = false;
     }
 
     /// Whether the peer is dead. Time in which this side did not run itself (it was stopped, the host was asleep) says
-    /// nothing about the peer.
+    /// nothing about the peer. It is found dead by the second look: before the first, this side may have been stopped for
+    /// a little, and what has come meanwhile is read between the two.
     pub fn is_dead(&mut self, now: Moment) -> bool {
         let idle = now.since(self.last_awake);
         self.last_awake = now;
@@ -74,7 +86,8 @@ impl Heartbeat {
         if idle > self.interval + self.interval / 2 {
             self.last_heard = self.last_heard.after(idle);
         }
-        self.last_heard.after_nanos(self.silence_ns) <= now
+        let is_silent = self.last_heard.after_nanos(self.silence_ns) <= now;
+        std::mem::replace(&mut self.is_suspect, is_silent) && is_silent
     }
 
     /// Whether a PING is to be sent now. The next one is due an interval after it.
@@ -142,6 +155,16 @@ mod tests {
         // Last awake at 1,350 ms, then stopped for an hour: of the three seconds, 1,650 ms are left.
         assert!(!heartbeat.is_dead(at(3_600_000)));
         assert_eq!(live(&mut heartbeat, at(4_000_000)), Some(at(3_601_650)));
+    }
+
+    #[test]
+    fn what_came_while_a_side_was_stopped_is_read_before_the_peer_is_judged() {
+        let mut heartbeat = Heartbeat::new(SECOND, at(0));
+        assert_eq!(live(&mut heartbeat, at(2_900)), None);
+        // Stopped for less than counts as that, and until the peer's time is over.
+        assert!(!heartbeat.is_dead(at(3_200)), "its bytes may be in the kernel");
+        heartbeat.heard(at(3_200));
+        assert_eq!(live(&mut heartbeat, at(10_000)), Some(at(6_200)));
     }
 
     #[test]
