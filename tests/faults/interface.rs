@@ -1,9 +1,12 @@
 //! What may happen to an interface: both ends say it, and frames cross again by themselves.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use canip_peer::bus::BusKind;
 
-use crate::can::{Made, can_available, ip};
-use crate::program::unique_name;
+use crate::can::{Made, can_available, eventually, ip};
+use crate::program::{Program, unique_name};
 use crate::scene::{Options, RATE, Scene, trials};
 use crate::traffic::{Place, now_us};
 
@@ -100,4 +103,37 @@ fn classic_and_fd_in_turns_under_load() {
         }
     }
     scene.finish().balance_but("mtu-switched", SWALLOWED * 2 * u64::from(trials()));
+}
+
+/// What is told of interfaces is taken from the socket that tells it: a full one tells of nothing any more.
+#[test]
+fn changes_are_noticed_after_hundreds_of_them() {
+    const CHANGES: usize = 200;
+    let Some(_lab) = can_available() else { return };
+    let name = unique_name("v");
+    let _made = Made::vcan(&name, FD);
+    let server = Program::bridge(&format!("server --can {name} --port 0"));
+    server.wait_error("listening on ");
+    let other = unique_name("w");
+    let mut batch = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = batch.stdin.take().unwrap();
+    for _ in 0..CHANGES {
+        write!(input, "link add dev {other} type vcan\nlink delete {other}\n").unwrap();
+    }
+    drop(input);
+    assert!(batch.wait().unwrap().success());
+    eventually("the bridge to take what it was told", || waiting_bytes(server.child.id()) == 0);
+    ip(&format!("link set {name} down"));
+    server.wait_error(&format!("WARN interface {name} is down: "));
+}
+
+/// Bytes that wait in a process's route netlink socket: the first such socket of a process has its number.
+fn waiting_bytes(process: u32) -> u64 {
+    let table = std::fs::read_to_string("/proc/net/netlink").unwrap();
+    let lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode; Eth 0 is NETLINK_ROUTE, group 1 RTMGRP_LINK.
+    let own = lines.filter(|words| words[1] == "0" && words[3] == "00000001");
+    let of_process = own.filter(|words| words[2] == process.to_string()).collect::<Vec<_>>();
+    let [line] = &of_process[..] else { panic!("no socket of {process} among {table}") };
+    line[4].parse().unwrap()
 }

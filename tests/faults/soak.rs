@@ -21,8 +21,9 @@ const CAN_RATE: u32 = 1_000;
 /// How long it takes without being told: long enough for each fault to happen.
 const DEFAULT_S: u64 = 10;
 
-/// Pages that an allocator may take and keep, and what threads that come and go leave behind.
-const GROWTH_KIB: u64 = 1_024;
+/// What a process may take later than in the first quarter, and keep: the buffers of a link and of its successor, when a
+/// connection first breaks late. What leaks grows far beyond it in an hour of faults.
+const GROWTH_KIB: u64 = 4_096;
 
 /// How soon frames must cross again: a client whose new connection is cut before it is greeted waits longer each time,
 /// up to 5 s, and a silent one is noticed within three heartbeats of 0.3 s.

@@ -16,6 +16,7 @@ use canip_peer::bus::{self, BusKind, Packet, Receiver, interpret};
 use canip_peer::frame::{Frame, Identifier, Image};
 use socketcan::{CanFilter, CanSocket, Socket, SocketOptions};
 
+use crate::can::eventually;
 use crate::program::PATIENCE;
 
 /// A bus by its name.
@@ -110,6 +111,8 @@ enum Pace {
     Full,
     /// One frame after the other, to see that those before have come out.
     Trickle,
+    /// None; what was sent is still heard.
+    Quiet,
     Stop,
 }
 
@@ -160,10 +163,15 @@ impl Load {
         meter.wait("the last frames", |arrivals| {
             arrivals.last().is_some_and(|arrival| arrival.number >= last)
         });
-        self.set(Pace::Stop);
-        self.sender.take().unwrap().join().unwrap();
+        self.set(Pace::Quiet);
+        // Under way at this moment is one frame at most; a controller lets its sender hear it when it has left.
+        drop(self.shared.open.lock().unwrap());
         let last = self.next() - 1;
         meter.wait("the very last frame", |arrivals| arrivals.last().is_some_and(|it| it.number == last));
+        let has_heard = || self.shared.given.lock().unwrap().last() == Some(&last);
+        eventually("the load to hear its last frame", has_heard);
+        self.set(Pace::Stop);
+        self.sender.take().unwrap().join().unwrap();
         std::mem::take(&mut *self.shared.given.lock().unwrap())
     }
 
@@ -191,6 +199,7 @@ fn send_load(state: &LoadState, kind: BusKind, identifier: u16, per_second: u32)
         let due = match pace {
             Pace::Full => start.elapsed().as_micros() as u64 * u64::from(per_second) / 1_000_000,
             Pace::Trickle => sent + 1,
+            Pace::Quiet => sent,
             Pace::Stop => return,
         };
         let open = state.open.lock().unwrap();
