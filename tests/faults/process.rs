@@ -174,7 +174,7 @@ fn nothing_that_was_killed_hinders_the_next() {
             program.wait_error(awaited);
             scene.recover(now_us());
         }
-        scene.finish().report_killed(&format!("killed-at-random-{kind}"));
+        scene.finish().balance_each(&format!("killed-at-random-{kind}"));
         std::fs::remove_dir_all(&folder).unwrap();
     });
 }

@@ -307,8 +307,9 @@ impl Account {
         self.report(fault, &[&server, &client], &found);
     }
 
-    /// Where both ends were killed there are the last processes' books, and they are whole.
-    pub fn report_killed(self, fault: &str) {
+    /// Asserts that each end's own books are whole, where they cannot be held against each other: both ends were killed, or
+    /// a driver has made frames of its own.
+    pub fn balance_each(self, fault: &str) {
         let (server, client) = (self.server.totals(), self.client.totals());
         assert_balanced(&server);
         assert_balanced(&client);
