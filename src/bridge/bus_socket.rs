@@ -4,10 +4,10 @@
 use std::io;
 use std::rc::Rc;
 
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
-use super::detached;
 use super::platform::Platform;
+use super::{bus_words, detached};
 use crate::bus::controller::ControllerState;
 use crate::bus::interface::InterfaceState;
 use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, OpenBus, Pace};
@@ -44,6 +44,12 @@ pub struct BusSocket {
     state: InterfaceState,
     /// The same for the peers, with what the controller says of itself.
     told: BusState,
+    /// The same when the interface was last up.
+    was_up: BusState,
+    /// A socket has told that the interface is down, and it has not been found so since.
+    down_reported: bool,
+    /// Another interface has the name than when one was last up.
+    is_anew: bool,
     /// The index of the interface that the open sockets belong to.
     bound_index: Option<u32>,
     /// Whether the last attempt to open failed, and that was said.
@@ -80,8 +86,21 @@ impl BusSocket {
         };
         let told = describe(&address, state, platform);
         let bound_index = index_of(state);
-        let (failing, is_for_tests, bounds) = (false, false, Bounds::default());
-        Ok((Self { address, options, filter, state, told, bound_index, failing, is_for_tests, bounds }, line))
+        let bus = Self {
+            address,
+            options,
+            filter,
+            state,
+            told,
+            was_up: told,
+            down_reported: false,
+            is_anew: false,
+            bound_index,
+            failing: false,
+            is_for_tests: false,
+            bounds: Bounds::default(),
+        };
+        Ok((bus, line))
     }
 
     /// The same with bounds on what peers may put on it.
@@ -112,7 +131,8 @@ impl BusSocket {
 
     /// How fast it is: as it says itself, else as the user says.
     pub fn bit_rate(&self) -> Option<BitRate> {
-        let BusState { bit_rate, data_bit_rate, .. } = self.told;
+        // While it is down, as it was.
+        let BusState { bit_rate, data_bit_rate, .. } = self.was_up;
         let own = BitRate { nominal: bit_rate, data: (data_bit_rate > 0).then_some(data_bit_rate) };
         let given = self.bounds.load.and_then(|load| load.bit_rate);
         Some(own).filter(|own| own.nominal > 0).or(given)
@@ -143,6 +163,12 @@ impl BusSocket {
         self.told
     }
 
+    /// Whether the controller takes no part in its bus. The kernel takes frames for it all the same, and drops them
+    /// without a word: its queue is switched off with the carrier.
+    pub fn is_bus_off(&self) -> bool {
+        self.told.controller == Controller::BusOff
+    }
+
     /// Which frames of the bus go to the peer.
     pub fn filter(&self) -> &Filter {
         &self.filter
@@ -170,7 +196,8 @@ impl BusSocket {
     pub fn stopped(&mut self, error: &io::Error) {
         match error.raw_os_error() {
             // Said when the interface is looked at, which its change brings about.
-            Some(libc::ENETDOWN | libc::ENODEV) => {}
+            Some(libc::ENETDOWN) => self.down_reported = true,
+            Some(libc::ENODEV) => {}
             // The software bus's host has left; the next attempt joins or hosts.
             None | Some(libc::ECONNRESET) => {}
             Some(_) => debug!("{}: {error}; opening it anew", self.address.name),
@@ -187,52 +214,36 @@ impl BusSocket {
             }
         };
         let before = std::mem::replace(&mut self.state, state);
-        if before != state {
-            self.say(state);
-        }
         let told = describe(&self.address, state, platform);
         let told_before = std::mem::replace(&mut self.told, told);
-        if told.controller != told_before.controller {
-            self.say_controller(told_before.controller);
-        }
         let replaced = match (self.bound_index, index_of(state)) {
             (Some(bound), Some(now)) => bound != now,
             _ => false,
         };
+        self.is_anew |= replaced;
+        self.say(before, &told_before);
         self.bound_index = index_of(state).or(self.bound_index);
         let presence = if replaced { Presence::Replaced } else { Presence::Same };
         Look { presence, changed: told != told_before }
     }
 
-    /// A controller that leaves its bus, or comes back, is worth a line; that it counts errors is for who looks closely.
-    fn say_controller(&self, before: Controller) {
+    /// One line for each change, whatever else has changed with it.
+    fn say(&mut self, before: InterfaceState, told_before: &BusState) {
         let name = &self.address.name;
-        match self.told.controller {
-            Controller::BusOff => warn!(
-                "{name} is bus-off: nothing crosses until it is restarted: ip link set {name} type can restart, or \
-                 restart-ms 100 for ever"
-            ),
-            Controller::ErrorPassive => {
-                warn!("{name} is error-passive: see its wiring, bit rate and termination")
-            }
-            _ if before == Controller::BusOff => info!("{name} is {}", self.told),
-            _ => debug!("{name} is {}", self.told),
+        if before != self.state {
+            bus_words::interface(name, self.state, self.is_anew, &self.was_up, &self.told);
+            self.down_reported = false;
+        } else if self.down_reported && matches!(self.state, InterfaceState::Up { .. }) {
+            bus_words::interface_was_down(name, &self.was_up, &self.told);
+            self.down_reported = false;
         }
-    }
-
-    fn say(&self, state: InterfaceState) {
-        let name = &self.address.name;
-        match state {
-            InterfaceState::Up { .. } => info!("interface {name} is up: frames cross again"),
-            InterfaceState::Down { .. } => warn!(
-                "interface {name} is down: connections stay, frames for it are refused until: ip link set {name} up"
-            ),
-            InterfaceState::Missing => {
-                warn!(
-                    "interface {name} is gone: connections stay, frames for it are refused until it is back"
-                );
-            }
-            InterfaceState::NotCan => warn!("interface {name} is no CAN interface any more"),
+        // A controller whose interface is down says nothing.
+        if self.told.controller != told_before.controller && self.told.presence == wire::Presence::Up {
+            bus_words::controller(name, told_before.controller, &self.told);
+        }
+        if matches!(self.state, InterfaceState::Up { .. }) {
+            self.was_up = self.told;
+            self.is_anew = false;
         }
     }
 }
@@ -263,15 +274,18 @@ fn describe(address: &BusAddress, state: InterfaceState, platform: &impl Platfor
         let bit_rate = address.paced_bit_rate.unwrap_or(0);
         return BusState { presence: wire::Presence::Up, mtu: 72, bit_rate, ..BusState::default() };
     }
-    let (presence, mtu) = match state {
+    let (index, mtu) = match state {
         InterfaceState::Missing | InterfaceState::NotCan => return BusState::default(),
-        InterfaceState::Down { .. } => (wire::Presence::Down, 0),
-        InterfaceState::Up { mtu, .. } => (wire::Presence::Up, u16::try_from(mtu).unwrap_or(u16::MAX)),
+        // What is set meanwhile counts when it is up.
+        InterfaceState::Down { .. } => {
+            return BusState { presence: wire::Presence::Down, ..BusState::default() };
+        }
+        InterfaceState::Up { index, mtu } => (index, u16::try_from(mtu).unwrap_or(u16::MAX)),
     };
     // One that cannot be asked is one of which nothing is known; it may be gone since.
-    let asked = index_of(state).and_then(|index| platform.controller(index).ok()).unwrap_or_default();
+    let asked = platform.controller(index).unwrap_or_default();
     BusState {
-        presence,
+        presence: wire::Presence::Up,
         controller: fault_confinement(asked.state),
         mtu,
         bit_rate: asked.bit_rate.unwrap_or(0),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, LONGEST_TURNED_AWAY, LONGEST_UNREACHABLE};
 use super::data_path::DataPath;
 use super::detached;
 use super::link::{Ended, Ending};
@@ -45,23 +45,27 @@ pub async fn connect<E: Engine>(target: &Target, keepalive: Option<Keepalive>, d
     let mut said = String::new();
     loop {
         let start = Instant::now();
-        let (failure, restarts) = match attempt(target, keepalive, data_path).await {
+        let (failure, longest, restarts) = match attempt(target, keepalive, data_path).await {
             Ok(Ended { ending: Ending::Fault(Fault::Full), .. }) => {
-                (format!("turned away by {target}: it {}", Fault::Full), false)
+                (format!("turned away by {target}: it {}", Fault::Full), LONGEST_TURNED_AWAY, false)
             }
             Ok(Ended { ending, was_open: true }) => {
                 said.clear();
                 if start.elapsed() >= WORKED {
                     backoff.reset();
                 }
-                let in_order = matches!(ending, Ending::ClosedByPeer);
-                (format!("connection to {target} ended: {ending}"), in_order && start.elapsed() >= WORKED)
+                let restarts = matches!(ending, Ending::ClosedByPeer) && start.elapsed() >= WORKED;
+                (format!("connection to {target} ended: {ending}"), LONGEST_TURNED_AWAY, restarts)
             }
-            Ok(Ended { ending, was_open: false }) => (format!("{target} did not greet: {ending}"), false),
-            Err(error) => (format!("cannot connect to {target}: {}", advice(&error)), false),
+            Ok(Ended { ending, was_open: false }) => {
+                (format!("{target} did not greet: {ending}"), LONGEST_TURNED_AWAY, false)
+            }
+            Err(error) => {
+                (format!("cannot connect to {target}: {}", advice(&error)), LONGEST_UNREACHABLE, false)
+            }
         };
         // A server that closes in order is being restarted.
-        let wait = if restarts { Duration::ZERO } else { backoff.next(fastrand::f64()) };
+        let wait = if restarts { Duration::ZERO } else { backoff.next(longest, fastrand::f64()) };
         if failure == said {
             debug!("{failure}; trying again in {} ms", wait.as_millis());
         } else {

@@ -182,6 +182,11 @@ impl Inbound {
         Ok(())
     }
 
+    /// The bus takes no part in anything, and must not get later what waits now.
+    pub fn refuse_all(&mut self) {
+        self.counters.refused += self.queue.clear() as u64;
+    }
+
     /// Discards what is too old, which may be the bound's doing.
     #[inline]
     fn discard_stale(&mut self, now: Moment, was_held: bool) {
@@ -222,7 +227,7 @@ impl Inbound {
                 self.waiting = Waiting::Until(now.after(RETRY));
             }
             // A bus that is down takes nothing, and must not get it later.
-            Some(libc::ENETDOWN | libc::ENETUNREACH) => self.counters.refused += self.queue.clear() as u64,
+            Some(libc::ENETDOWN | libc::ENETUNREACH) => self.refuse_all(),
             // This socket will take nothing any more. A new one may, if it is opened before the frames are stale.
             Some(
                 libc::ENODEV | libc::ENXIO | libc::EPIPE | libc::ECONNRESET | libc::ENOTCONN | libc::EBADF,

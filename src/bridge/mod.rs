@@ -17,6 +17,7 @@
 pub mod backoff;
 mod bounds;
 pub mod bus_socket;
+mod bus_words;
 mod client;
 pub mod clock;
 mod data_path;
@@ -292,7 +293,9 @@ async fn watch_links<E: Engine>(kind: BusKind, data_path: &DataPath<E>) {
         let readiness = bus::watched_for_reading(watch.descriptor().try_clone_to_owned()?)?;
         loop {
             readiness.readable().await?.clear_ready();
-            // What one call leaves behind must be taken too: readiness is told once.
+            // What one call leaves behind must be taken too: readiness is told once. What is not taken fills the socket,
+            // and a full one tells of nothing any more.
+            while watch.drain()? {}
             data_path.check_buses();
         }
     };

@@ -10,7 +10,7 @@ use crate::{Pair, carry, client, numbered, server};
 
 on_each_engine!(server_killed, server_restarted, host_of_the_bus_killed);
 
-/// How long a client may need: the pause of 5 s that comes last, and time for a machine that is busy.
+/// How long a client may need: the pause of half a second that comes last, and time for a machine that is busy.
 const RECONNECT: Duration = Duration::from_secs(20);
 
 fn server_killed(engine: &'static str) {

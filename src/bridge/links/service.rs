@@ -114,6 +114,9 @@ impl<P: Platform> Links<P> {
                 continue;
             }
             let socket = &self.buses[number];
+            if socket.is_bus_off() {
+                inbound.refuse_all();
+            }
             let (platform, histograms) = (&self.platform, &mut self.histograms);
             let gate = self.throttles[number].as_mut().map(|throttle| Gate { throttle, link: index });
             inbound.flush(

@@ -7,7 +7,7 @@ use crate::bridge::incidents::LineLimit;
 use crate::bridge::link::Link;
 use crate::metrics::Counters;
 use crate::session::{Event, Role};
-use crate::wire::v5::{Losses, Presence};
+use crate::wire::v5::{Controller, Losses, Presence};
 
 /// Says once that a link is open, and returns whether it did. Its bus sockets are by then: who reads the line can send
 /// a frame.
@@ -53,7 +53,9 @@ pub fn tell(link: &mut Link, event: &Event, buses: &[BusSocket]) {
         Event::PeerBus { bus, name, state, is_first: true } => {
             info!("{peer}: our {} is joined to its {name}, which is {state}", buses[bus].name());
         }
-        Event::PeerBus { name, state, .. } if state.presence == Presence::Up => {
+        Event::PeerBus { name, state, .. }
+            if state.presence == Presence::Up && state.controller != Controller::BusOff =>
+        {
             info!("{peer}: its {name} is {state}");
         }
         Event::PeerBus { name, state, .. } => warn!("{peer}: its {name} is {state}"),

@@ -2,6 +2,7 @@
 
 use super::{HEADER_BYTES, Header, MAX_BUSES, Malformed, RecordKind, word};
 use crate::buffer::SendBuffer;
+use crate::frame::FD_BYTES;
 use crate::moment::WallTime;
 
 /// Bytes of HELLO before its buses, and of each bus.
@@ -287,6 +288,11 @@ pub struct BusState {
 }
 
 impl BusState {
+    /// Whether the bus is known to carry FD frames.
+    pub fn carries_fd(&self) -> bool {
+        usize::from(self.mtu) >= FD_BYTES
+    }
+
     /// Appends the record; false if it does not fit.
     #[must_use]
     pub fn write(&self, out: &mut SendBuffer, bus: u8) -> bool {
@@ -340,10 +346,11 @@ impl std::fmt::Display for BusState {
             Controller::Sleeping => ", asleep",
         })?;
         match (self.bit_rate, self.data_bit_rate) {
-            (0, _) => Ok(()),
-            (rate, 0) => write!(f, ", {rate} bit/s"),
-            (rate, data) => write!(f, ", {rate} bit/s, {data} bit/s for FD data"),
+            (0, _) => {}
+            (rate, 0) => write!(f, ", {rate} bit/s")?,
+            (rate, data) => write!(f, ", {rate} bit/s, {data} bit/s for FD data")?,
         }
+        f.write_str(if self.carries_fd() { ", CAN FD" } else { "" })
     }
 }
 
