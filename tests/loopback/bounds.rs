@@ -26,10 +26,12 @@ on_each_engine!(
 
 /// Frames of the peer are put on no bus; the way to the peer is as ever.
 fn read_only(engine: &'static str) {
-    let pair = Pair::start(engine, "--read-only", "");
+    let pair = Pair::start(engine, "--read-only --stats-interval 0.1", "");
     pair.server.wait_error("read only: nothing of a peer is put on it");
     carry(&pair.near, &[&pair.far], &numbered(1, 100));
     pair.far.send(&numbered(2, 100));
+    // A client that ends before has not sent them.
+    pair.server.wait_error(" denied 100 ");
     let client = pair.client.interrupt().totals();
     let server = pair.server.interrupt().totals();
     assert_eq!(pair.near.count(), 0);
