@@ -373,7 +373,7 @@ fn bounds_that_cannot_be_meant() {
         wrong_usage(
             &format!("--tx-allow {expression}"),
             &format!(
-                "--tx-allow {expression}: give identifiers alone, for example 123:7FF; error frames are never put on a bus"
+                "--tx-allow {expression}: give identifiers alone, for example 123:C00007FF; error frames are never put on a bus"
             ),
         );
     }

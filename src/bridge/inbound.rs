@@ -147,6 +147,9 @@ impl Inbound {
         if self.may_try_again(now) {
             self.waiting = Waiting::Nothing;
         }
+        if let Some(gate) = gate.as_mut().filter(|_| was_held && bus.is_some()) {
+            self.keep_place(now, gate);
+        }
         while let (Some(bus), Waiting::Nothing, false) = (bus, self.waiting, self.queue.is_empty()) {
             let room = gate.as_ref().map_or(FRAMES_PER_WRITE, |gate| gate.room(now).min(FRAMES_PER_WRITE));
             if let Some(gate) = gate.as_mut().filter(|_| room == 0) {
@@ -185,6 +188,15 @@ impl Inbound {
     /// The bus takes no part in anything, and must not get later what waits now.
     pub fn refuse_all(&mut self) {
         self.counters.refused += self.queue.clear() as u64;
+    }
+
+    /// A link keeps its place even if all that it waited with has grown too old, and leaves the line when its turn finds it
+    /// with nothing. Else, where turns are further apart than frames may be old, it would begin again at the end of the line
+    /// each time, and those who always have something to say would have all the turns.
+    fn keep_place(&mut self, now: Moment, gate: &mut Gate<'_>) {
+        if self.queue.is_empty() && self.waiting == Waiting::Nothing && gate.room(now) == 0 {
+            self.waiting = Waiting::Allowance(gate.wait(&mut self.is_in_line));
+        }
     }
 
     /// Discards what is too old, which may be the bound's doing.
@@ -258,6 +270,8 @@ mod tests {
     use std::os::unix::net::UnixDatagram;
 
     use super::*;
+    use crate::bridge::throttle::Throttle;
+    use crate::config::Bounds;
     use crate::engine::epoll::EpollEngine;
     use crate::engine::{Packing, Token};
     use crate::frame::Identifier;
@@ -267,11 +281,13 @@ mod tests {
     fn inbound_with(count: u32, now: Moment) -> Inbound {
         let mut inbound = Inbound::new(Some(MAX_AGE));
         inbound.retry();
-        for number in 0..count {
-            let frame = Frame::data(Identifier::extended(number).unwrap(), &[]).unwrap();
-            inbound.push(ReceivedFrame { frame, age_ns: 0, one_way: None }, now, true);
-        }
+        (0..count).for_each(|number| push(&mut inbound, number, now));
         inbound
+    }
+
+    fn push(inbound: &mut Inbound, number: u32, now: Moment) {
+        let frame = Frame::data(Identifier::extended(number).unwrap(), &[]).unwrap();
+        inbound.push(ReceivedFrame { frame, age_ns: 0, one_way: None }, now, true);
     }
 
     /// What is left behind by a process that is stopped, for longer than frames may live, after so many looks at the clock.
@@ -310,5 +326,62 @@ mod tests {
     fn what_was_being_written_when_the_process_was_stopped_is_overdue() {
         let InboundCounters { accepted, overdue, stale, .. } = stopped_after(3);
         assert_eq!((accepted, overdue, stale), (512, 256, 988));
+    }
+
+    /// What becomes of the frames of links that have one every so many milliseconds, in a minute on a bus that takes so many
+    /// frames a second of all of them. Each link is serviced when a frame comes, when its deadline has come, and when it is
+    /// its turn.
+    fn a_minute_of(frames_per_s: u32, periods_ms: &[u64]) -> Vec<InboundCounters> {
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        for socket in [&ours, &theirs] {
+            socket.set_nonblocking(true).unwrap();
+        }
+        let mut engine = EpollEngine::new().unwrap();
+        let bus = engine.open_bus(Token(0), OwnedFd::from(ours), Packing::Batches).unwrap();
+        let bounds = Bounds { frames_per_s: Some(frames_per_s), ..Bounds::default() };
+        let mut throttle = Throttle::new(&bounds, None, periods_ms.len()).unwrap();
+        let start = Moment::from_nanos(1_000_000_000);
+        let mut links: Vec<Inbound> = periods_ms.iter().map(|_| inbound_with(0, start)).collect();
+        for elapsed_ms in 0..60_000 {
+            let now = start.after(Duration::from_millis(elapsed_ms));
+            let mut dirty = Vec::new();
+            for (number, link) in links.iter_mut().enumerate() {
+                let has_come = elapsed_ms % periods_ms[number] == 0;
+                if has_come {
+                    push(link, number as u32, now);
+                }
+                if has_come || !link.is_idle() && link.deadline().is_some_and(|deadline| deadline <= now) {
+                    dirty.push(number);
+                }
+            }
+            while let Some(link) = dirty.pop() {
+                let gate = Gate { throttle: &mut throttle, link };
+                links[link].flush(&mut engine, Some(bus), now, Some(gate), || now, |_, _, _| {}).unwrap();
+                dirty.extend(throttle.take_next());
+            }
+            while theirs.recv(&mut [0; 128]).is_ok() {}
+        }
+        links.iter().map(Inbound::counters).collect()
+    }
+
+    #[test]
+    fn who_has_little_to_say_has_its_share_however_far_apart_turns_are() {
+        let accepted = |rate, periods_ms: &[u64]| -> Vec<u64> {
+            a_minute_of(rate, periods_ms).iter().map(|counters| counters.accepted).collect()
+        };
+        // A turn every half a second or second, for what may be a quarter of one old.
+        let [greedy, modest] = accepted(2, &[1, 400])[..] else { unreachable!() };
+        assert!(greedy + modest >= 119 && modest >= 30, "{greedy} and {modest}");
+        let [greedy, modest] = accepted(1, &[1, 300])[..] else { unreachable!() };
+        assert!(greedy + modest >= 59 && modest >= 20, "{greedy} and {modest}");
+        // Thirty that always have something: a round takes 300 ms.
+        let mut periods_ms = vec![1; 30];
+        periods_ms.push(100);
+        let crowd = accepted(100, &periods_ms);
+        assert!(crowd.iter().sum::<u64>() >= 5_999, "{crowd:?}");
+        assert!(crowd.iter().all(|accepted| (150..=210).contains(accepted)), "{crowd:?}");
+        // Who has nothing left holds up nobody.
+        let [greedy, silent] = accepted(2, &[1, 60_000])[..] else { unreachable!() };
+        assert!(greedy >= 118 && silent <= 1, "{greedy} and {silent}");
     }
 }

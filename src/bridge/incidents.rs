@@ -17,8 +17,9 @@ pub fn describe(before: &Counters, after: &Counters) -> String {
         (after.stale.saturating_sub(before.stale), "frames discarded: they waited longer than --max-age"),
         (after.refused.saturating_sub(before.refused), "frames refused by the bus"),
         (
-            after.denied.saturating_sub(before.denied),
-            "frames of the peer kept off the bus (see --read-only, --tx-allow)",
+            // As the user wants it, whatever the peer's bus carries: worth saying once.
+            if before.denied == 0 { after.denied } else { 0 },
+            "frames of the peer kept off the bus (see --read-only, --tx-allow; further ones are only counted)",
         ),
         (
             after.limited.saturating_sub(before.limited),
@@ -87,9 +88,10 @@ mod tests {
         let bounded = Counters { denied: 4, limited: 5, ..after };
         assert_eq!(
             describe(&after, &bounded),
-            "4 frames of the peer kept off the bus (see --read-only, --tx-allow), 5 frames of the peer discarded: more than \
-             may go on the bus (see --tx-rate, --tx-load)"
+            "4 frames of the peer kept off the bus (see --read-only, --tx-allow; further ones are only counted), 5 frames of \
+             the peer discarded: more than may go on the bus (see --tx-rate, --tx-load)"
         );
+        assert_eq!(describe(&bounded, &Counters { denied: 400, ..bounded }), "");
     }
 
     #[test]

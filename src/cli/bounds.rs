@@ -22,7 +22,8 @@ pub struct BoundArgs {
     /// Send nothing of the bus to the peer
     #[arg(long)]
     pub write_only: bool,
-    /// Frames of the peer that may go on the bus, in the form of --filter; again for more
+    /// Frames of the peer that may go on the bus, as for candump: 123:C00007FF is standard data frame 123, and 123:7FF all
+    /// that ends alike; again for more
     #[arg(long, value_name = "EXPR")]
     tx_allow: Vec<String>,
     /// Frames a second that all peers together may put on the bus
@@ -83,12 +84,50 @@ impl BoundArgs {
                 parse_candump(text).map_err(|error| Failure::Usage(format!("--tx-allow: {error}")))?;
             if expression.conditions.is_empty() || expression.error_mask.is_some() {
                 return Err(Failure::Usage(format!(
-                    "--tx-allow {text}: give identifiers alone, for example 123:7FF; error frames are never put on a bus"
+                    "--tx-allow {text}: give identifiers alone, for example 123:C00007FF; error frames are never put on a bus"
                 )));
             }
             expressions.push(expression);
         }
         let set = FilterSet { expressions, ..FilterSet::default() };
         set.compile().map(Some).map_err(|error| Failure::Usage(format!("--tx-allow: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::notation::parse_compact;
+
+    fn allowed(expression: &str) -> Filter {
+        let bounds = BoundArgs {
+            read_only: false,
+            write_only: false,
+            tx_allow: vec![expression.to_owned()],
+            tx_rate: None,
+            tx_load: None,
+            bitrate: None,
+        };
+        bounds.allowed().unwrap_or_else(|_| panic!("{expression}")).unwrap()
+    }
+
+    /// What users copy from there must not let more through than it says.
+    #[test]
+    fn what_the_readme_allows_is_what_it_says() {
+        let readme = include_str!("../../README.md");
+        let line = readme.lines().find(|line| line.contains("may ask for diagnostics, and no more")).unwrap();
+        let expression = line.split_whitespace().skip_while(|word| *word != "--tx-allow").nth(1).unwrap();
+        let passes = |filter: &Filter, text: &str| filter.passes(parse_compact(text).unwrap().image());
+        let filter = allowed(expression);
+        assert!(passes(&filter, "7E0#0210") && passes(&filter, "7E7##10210"), "{expression}");
+        for other in ["7DF#", "7E8#", "7E0#R", "000007E0#", "18DA07E1#0210"] {
+            assert!(!passes(&filter, other), "{expression} lets {other} through");
+        }
+        assert!(readme.contains("`18DA10F1:DFFFFFFF` an extended one"));
+        let filter = allowed("18DA10F1:DFFFFFFF");
+        assert!(passes(&filter, "18DA10F1#02"));
+        for other in ["18DA10F1#R", "18DA10F2#", "0F1#"] {
+            assert!(!passes(&filter, other), "{other}");
+        }
     }
 }

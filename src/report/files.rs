@@ -23,7 +23,7 @@ const PAGE: &str = "report.html";
 /// these names are replaced, those of trials that this report does not have are removed, and others are left.
 ///
 /// # Errors
-/// A file cannot be written; none of them has changed then. Or the report contradicts itself, so that [`super::read`] would
+/// A file cannot be written; none of them has changed then. Or the report contradicts itself, so that [`super::read()`] would
 /// refuse it.
 pub fn write(directory: &Path, report: &Report, intervals: &IntervalHistograms) -> Result<(), ReportError> {
     let existed = directory.exists();

@@ -11,7 +11,7 @@ use super::units::grouped;
 /// Frames that did not come out as they should, in each direction: as many as a single report lists.
 const FAULTS_MAX: usize = 20;
 
-/// Adds up reports that [`super::read`] gave, by their files. Method, loads, path and host are to be the same; the seeds
+/// Adds up reports that [`super::read()`] gave, by their files. Method, loads, path and host are to be the same; the seeds
 /// may differ. Intervals follow each other as if the runs had.
 ///
 /// # Errors

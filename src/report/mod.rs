@@ -7,7 +7,7 @@
 //!     write: report.json, report.html, trial-01-can0-to-can1.hgrm, trial-01.hlog
 //! ```
 //!
-//! A document that [`read`] gives back is whole, bounded, and agrees with itself; [`write()`] refuses one that does not.
+//! A document that [`read()`] gives back is whole, bounded, and agrees with itself; [`write()`] refuses one that does not.
 
 mod compare;
 pub mod document;
