@@ -61,18 +61,23 @@ fn greeting() {
     assert_eq!(scan(&golden("greeting")), Scan::Greeting(offer, 26));
 }
 
-fn hello(instance: u64, receipts_for: u64, heartbeat_ms: u32, names: [(&str, &str); 3]) -> Hello {
+fn hello(instance: u64, receipts_for: u64, heartbeat_ms: u32, names: [(&str, &str, u64); 3]) -> Hello {
     let mut buses = [BusName::default(); MAX_BUSES];
-    for (bus, (name, interface)) in buses.iter_mut().zip(names) {
-        *bus = BusName { matched_by: Name::new(name), interface: Name::new(interface) };
+    for (bus, (name, interface, identity)) in buses.iter_mut().zip(names) {
+        *bus = BusName { matched_by: Name::new(name), interface: Name::new(interface), identity };
     }
     Hello { instance, receipts_for, heartbeat_ms, bus_count: 3, buses }
 }
 
 #[test]
 fn hello_of_both_sides() {
-    let client = [("", "can0"), ("engine", "can1"), ("body", "can2")];
-    let server = [("engine", "vcan7"), ("sixteen-letters-", "vcan8"), ("", "über-sechzehn-")];
+    let client =
+        [("", "can0", 0x0102_0304_0506_0708), ("engine", "can1", 0x1112_1314_1516_1718), ("body", "can2", 0)];
+    let server = [
+        ("engine", "vcan7", 0x2122_2324_2526_2728),
+        ("sixteen-letters-", "vcan8", 0),
+        ("", "über-sechzehn-", 0xF1F2_F3F4_F5F6_F7F8),
+    ];
     let (client_instance, server_instance) = (0x1122_3344_5566_7788, 0x99AA_BBCC_DDEE_FF01);
     for (name, hello) in [
         ("hello-client", hello(client_instance, 0, 2_000, client)),
@@ -212,6 +217,7 @@ fn what_a_later_version_adds_is_read_past() {
     let hello = Hello::read(&record("later-hello").1).unwrap();
     let interfaces: Vec<String> = hello.buses().iter().map(|bus| bus.interface.to_string()).collect();
     assert_eq!((hello.instance, interfaces), (0x99AA_BBCC_DDEE_FF01, vec!["can0".to_owned()]));
+    assert_eq!(hello.buses()[0].identity, u64::MAX, "the first eight bytes behind it");
     for name in ["later-kind-128", "later-kind-255"] {
         assert_eq!(record(name).0.kind, RecordKind::Optional, "{name}");
     }

@@ -350,6 +350,7 @@ fn identity(config: &BridgeConfig, reflector: Option<&Reflector>) -> Identity {
     let name = |bus: &NamedBus| BusName {
         matched_by: Name::new(&bus.matched_by),
         interface: Name::new(&bus.address.name),
+        identity: bus::identity::of(&bus.address),
     };
     Identity {
         instance: fastrand::u64(1..),

@@ -66,7 +66,11 @@ impl Reflector {
 
     /// The bus as peers are told of it.
     pub fn name(&self) -> BusName {
-        BusName { matched_by: Name::new(echo::BUS), interface: Name::new(&self.address.name) }
+        BusName {
+            matched_by: Name::new(echo::BUS),
+            interface: Name::new(&self.address.name),
+            identity: bus::identity::of(&self.address),
+        }
     }
 }
 

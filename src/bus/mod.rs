@@ -9,6 +9,7 @@ pub mod bit_rate;
 pub mod control;
 pub mod controller;
 mod error;
+pub mod identity;
 pub mod interface;
 mod option;
 mod packet;

@@ -1,7 +1,7 @@
 //! What a peer can do wrong, said so that a user knows what to try.
 
 use crate::wire::v4::Malformed;
-use crate::wire::v5::{self, RecordKind};
+use crate::wire::v5::{self, Name, RecordKind};
 
 /// Why a session must end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -65,6 +65,23 @@ pub enum Fault {
     /// The peer, a server, has as many clients as it takes.
     #[error("has as many clients as it takes: raise --max-clients there")]
     Full,
+    /// A bus that both ends have.
+    #[error(
+        "has the bus {interface} on the same host as this end, and frames would go round for ever: give one end another --can"
+    )]
+    SameBus {
+        /// The name of our interface.
+        interface: Name,
+    },
+    /// Buses that are joined by more than one way.
+    #[error(
+        "joins {interface} to a bus that other buses of this connection join it to already, and frames would go round for \
+         ever: leave one --can out"
+    )]
+    Ring {
+        /// The name of our interface.
+        interface: Name,
+    },
     /// The peer is this process.
     #[error("is this very process: a bridge cannot be its own peer")]
     Ourselves,

@@ -20,6 +20,7 @@ LATER_KINDS = 128
 HEADER = struct.Struct("<BBHIQ")
 HELLO_BODY = struct.Struct("<QQIHxx")
 HELLO_BUS = struct.Struct("<16s16s")
+HELLO_IDENTITY = struct.Struct("<Q")
 PING_BODY = struct.Struct("<Q")
 PONG_BODY = struct.Struct("<QQQ")
 FOUR_TOTALS = struct.Struct("<QQQQ")
@@ -124,11 +125,13 @@ def record(kind, bus=0, count=0, body=b"", number=0):
     return HEADER.pack(kind, bus, count, len(body), number) + body
 
 
-def hello(instance, about, heartbeat_ms, buses):
-    """Buses are pairs: the name by which one is matched, and its interface's."""
+def hello(instance, about, heartbeat_ms, buses, identities=()):
+    """Buses are pairs: the name by which one is matched, and its interface's. Of each there is an identity, or of none."""
     body = HELLO_BODY.pack(instance, about, heartbeat_ms, len(buses))
     for name, interface in buses:
         body += HELLO_BUS.pack(name.encode(), interface.encode()[:16])
+    for identity in identities:
+        body += HELLO_IDENTITY.pack(identity)
     return record(HELLO, body=body)
 
 
@@ -182,6 +185,7 @@ class Record:
     values: tuple = ()
     entries: list = field(default_factory=list)
     buses: list = field(default_factory=list)
+    identities: list = field(default_factory=list)
 
 
 def read_name(padded):
@@ -224,6 +228,9 @@ def read_body(kind, bus, number, body):
         for index in range(buses):
             names = HELLO_BUS.unpack_from(body, HELLO_BODY.size + index * HELLO_BUS.size)
             result.buses.append(tuple(map(read_name, names)))
+        rest = body[HELLO_BODY.size + buses * HELLO_BUS.size :]
+        if len(rest) >= buses * HELLO_IDENTITY.size:
+            result.identities = [HELLO_IDENTITY.unpack_from(rest, index * HELLO_IDENTITY.size)[0] for index in range(buses)]
     elif kind < LATER_KINDS:
         layouts = {PING: PING_BODY, PONG: PONG_BODY, BUS_STATE: STATE_BODY, GOODBYE: GOODBYE_BODY}
         result.values = layouts.get(kind, FOUR_TOTALS).unpack_from(body)
@@ -272,10 +279,14 @@ def golden():
     """Name, bytes, and what it is, of every golden file that holds something valid."""
     client_buses = [("", "can0"), ("engine", "can1"), ("body", "can2")]
     server_buses = [("engine", "vcan7"), ("sixteen-letters-", "vcan8"), ("", "\u00fcber-sechzehn-")]
+    client_identities = [0x0102030405060708, 0x1112131415161718, 0]
+    server_identities = [0x2122232425262728, 0, 0xF1F2F3F4F5F6F7F8]
+    client = hello(CLIENT, 0, 2_000, client_buses, client_identities)
+    server = hello(SERVER, CLIENT, 500, server_buses, server_identities)
     return [
         ("greeting", GREETING, "the line of either side"),
-        ("hello-client", hello(CLIENT, 0, 2_000, client_buses), "instance 0x1122334455667788, about nobody, 2 s"),
-        ("hello-server", hello(SERVER, CLIENT, 500, server_buses), "instance 0x99AABBCCDDEEFF01, about the other, 0.5 s"),
+        ("hello-client", client, "instance 0x1122334455667788, about nobody, 2 s; the last bus without an identity"),
+        ("hello-server", server, "instance 0x99AABBCCDDEEFF01, about the other, 0.5 s; the second bus without an identity"),
         ("frames-classic", frames(0, 0, timed(CLASSIC)), "all lengths, standard and extended"),
         ("frames-raw-dlc", frames(1, 0x0102030405060708, timed(RAW_DLC)), "eight bytes, DLC 9 to 15"),
         ("frames-remote", frames(15, 7, timed(REMOTE_FRAMES)), "every DLC, and an extended one"),
@@ -337,7 +348,7 @@ def read_back(name, data):
     assert size == len(data), f"{name}: {size} of {len(data)} bytes"
     if read.kind == HELLO:
         instance, about, heartbeat_ms, _ = read.values
-        return hello(instance, about, heartbeat_ms, read.buses)
+        return hello(instance, about, heartbeat_ms, read.buses, read.identities)
     if read.kind in (FRAMES, FD_FRAMES):
         texts = [(time, Frame.of_text(frame.text())) for time, frame in read.entries]
         return frames(read.bus, read.number, texts)

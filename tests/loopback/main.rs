@@ -53,6 +53,7 @@ mod noise;
 mod outage;
 mod recording;
 mod relay;
+mod same_bus;
 mod stopped;
 
 use std::io::Write;

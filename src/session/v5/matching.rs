@@ -80,7 +80,8 @@ mod tests {
     use crate::wire::v5::Name;
 
     fn buses(names: &[&str]) -> Vec<BusName> {
-        let named = |name: &&str| BusName { matched_by: Name::new(name), interface: Name::new("can0") };
+        let named =
+            |name: &&str| BusName { matched_by: Name::new(name), interface: Name::new("can0"), identity: 0 };
         names.iter().map(named).collect()
     }
 

@@ -6,6 +6,7 @@
 mod books;
 mod heartbeat;
 mod matching;
+mod ring;
 mod speech;
 
 use std::collections::VecDeque;
@@ -88,6 +89,8 @@ pub(super) struct Conversation {
     goodbye: Option<Goodbye>,
     /// GOODBYE was written: nothing follows it.
     is_silent: bool,
+    /// The peer was told why it is refused: it gets no bus, and takes over no books.
+    is_refused: bool,
     /// The peer's GOODBYE has come.
     peer_said_goodbye: bool,
     /// Whether both sides remember each other from an earlier connection.
@@ -121,14 +124,15 @@ impl Conversation {
             round_trips: VecDeque::with_capacity(EVENTS),
             goodbye: None,
             is_silent: false,
+            is_refused: false,
             peer_said_goodbye: false,
             remembered: false,
         }
     }
 
-    /// The peer's process, once its HELLO has come.
+    /// The peer's process, once its HELLO has come, unless it is refused.
     pub fn peer_instance(&self) -> Option<u64> {
-        self.peer.map(|hello| hello.instance)
+        self.peer.filter(|_| !self.is_refused).map(|hello| hello.instance)
     }
 
     /// Takes over the books of an earlier connection with the same peer. Before the buses are opened.
@@ -148,7 +152,7 @@ impl Conversation {
 
     /// Whether frames of one of our buses cross, or will once it is open.
     pub fn carries(&self, bus: usize) -> bool {
-        self.peer.is_some() && self.matching.peers(bus).is_some()
+        self.peer.is_some() && !self.is_refused && self.matching.peers(bus).is_some()
     }
 
     /// Whether frames may cross.
@@ -420,6 +424,9 @@ impl Conversation {
         if self.matching.is_empty() {
             return Err(why_nothing_matches(self.role, &self.identity.buses, hello.buses()));
         }
+        if let Some(fault) = self.ring(&hello) {
+            return Err(fault);
+        }
         // A server may have books of this client elsewhere, and begins with those.
         if self.role == Role::Client {
             self.begin_books(&hello);
@@ -427,6 +434,16 @@ impl Conversation {
             self.books.share();
         }
         Ok(())
+    }
+
+    /// Why frames would go round, if the pairs of this connection alone make them.
+    fn ring(&self, peer: &Hello) -> Option<Fault> {
+        let ours = self.identity.buses.iter().enumerate();
+        let pairs = ours.filter_map(|(number, bus)| {
+            let peers = peer.buses().get(usize::from(self.matching.peers(number)?))?;
+            Some((bus, peers))
+        });
+        ring::find(pairs)
     }
 
     fn take_pong(&mut self, pong: Pong, now: Now) {

@@ -30,7 +30,7 @@ impl Conversation {
         if self.role == Role::Client && std::mem::take(&mut self.due.hello) {
             self.write_hello(out);
         }
-        if self.stage != Stage::AwaitBuses || !buses_tried {
+        if self.stage != Stage::AwaitBuses || !buses_tried || self.is_refused {
             return;
         }
         let Some(peer) = self.peer else { return };
@@ -52,15 +52,18 @@ impl Conversation {
         self.writer.close();
     }
 
-    /// A client whose buses match none of ours finds that out from our HELLO.
+    /// A client whose buses match none of ours, or are ours, finds that out from our HELLO.
     pub fn refuse(&mut self, out: &mut SendBuffer) -> bool {
-        let unmatched =
-            self.role == Role::Server && self.stage == Stage::AwaitBuses && self.matching.is_empty();
-        if unmatched {
+        let Some(peer) = self.peer.filter(|_| self.role == Role::Server && self.stage == Stage::AwaitBuses)
+        else {
+            return false;
+        };
+        let explains = self.matching.is_empty() || self.ring(&peer).is_some();
+        if explains {
             self.write_hello(out);
-            self.is_silent = true;
+            (self.is_silent, self.is_refused) = (true, true);
         }
-        unmatched
+        explains
     }
 
     /// A client that finds no place finds out from GOODBYE, which comes in place of our HELLO: its books stay as they are.

@@ -5,9 +5,10 @@ use crate::buffer::SendBuffer;
 use crate::frame::FD_BYTES;
 use crate::moment::WallTime;
 
-/// Bytes of HELLO before its buses, and of each bus.
+/// Bytes of HELLO before its buses, of each bus, and of each bus's identity behind them all.
 pub(super) const HELLO_BYTES: usize = 24;
 pub(super) const HELLO_BUS_BYTES: usize = 32;
+const HELLO_IDENTITY_BYTES: usize = 8;
 
 /// Bytes that a name has at most.
 pub const NAME_BYTES: usize = 16;
@@ -52,6 +53,9 @@ pub struct BusName {
     pub matched_by: Name,
     /// Its interface.
     pub interface: Name,
+    /// Which bus it is, of all buses of all hosts, as a hash; 0 where that is not known. Two that are the same one are
+    /// equal.
+    pub identity: u64,
 }
 
 /// Who a sender is.
@@ -71,13 +75,15 @@ pub struct Hello {
 
 impl Hello {
     /// The longest HELLO record.
-    pub const MAX_BYTES: usize = HEADER_BYTES + HELLO_BYTES + MAX_BUSES * HELLO_BUS_BYTES;
+    pub const MAX_BYTES: usize =
+        HEADER_BYTES + HELLO_BYTES + MAX_BUSES * (HELLO_BUS_BYTES + HELLO_IDENTITY_BYTES);
 
     /// Appends the record; false if it does not fit.
     #[must_use]
     pub fn write(&self, out: &mut SendBuffer) -> bool {
-        let body_bytes = HELLO_BYTES + self.bus_count * HELLO_BUS_BYTES;
-        let mut body = [0; HELLO_BYTES + MAX_BUSES * HELLO_BUS_BYTES];
+        let identities = HELLO_BYTES + self.bus_count * HELLO_BUS_BYTES;
+        let body_bytes = identities + self.bus_count * HELLO_IDENTITY_BYTES;
+        let mut body = [0; Self::MAX_BYTES - HEADER_BYTES];
         body[..8].copy_from_slice(&self.instance.to_le_bytes());
         body[8..16].copy_from_slice(&self.receipts_for.to_le_bytes());
         body[16..20].copy_from_slice(&self.heartbeat_ms.to_le_bytes());
@@ -85,6 +91,10 @@ impl Hello {
         for (bus, room) in self.buses().iter().zip(body[HELLO_BYTES..].chunks_exact_mut(HELLO_BUS_BYTES)) {
             room[..NAME_BYTES].copy_from_slice(&bus.matched_by.0);
             room[NAME_BYTES..].copy_from_slice(&bus.interface.0);
+        }
+        for (bus, room) in self.buses().iter().zip(body[identities..].chunks_exact_mut(HELLO_IDENTITY_BYTES))
+        {
+            room.copy_from_slice(&bus.identity.to_le_bytes());
         }
         write(out, RecordKind::Hello, 0, 0, &body[..body_bytes])
     }
@@ -114,6 +124,13 @@ impl Hello {
         for (bus, bytes) in hello.buses.iter_mut().zip(described) {
             bus.matched_by.0.copy_from_slice(&bytes[..NAME_BYTES]);
             bus.interface.0.copy_from_slice(&bytes[NAME_BYTES..]);
+        }
+        // Whoever does not know of them sends none.
+        let identities = body[HELLO_BYTES + bus_count * HELLO_BUS_BYTES..].chunks_exact(HELLO_IDENTITY_BYTES);
+        if identities.len() >= bus_count {
+            for (bus, bytes) in hello.buses.iter_mut().zip(identities.take(bus_count)) {
+                bus.identity = word(bytes, 0);
+            }
         }
         Ok(hello)
     }

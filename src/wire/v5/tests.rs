@@ -189,7 +189,11 @@ fn what_a_peer_calls_itself_cannot_hurt_a_terminal() {
 fn control_records_are_read_as_they_were_written() {
     let mut buffer = SendBuffer::with_capacity(4096);
     let mut buses = [BusName::default(); MAX_BUSES];
-    buses[0] = BusName { matched_by: Name::new("engine"), interface: Name::new("can0") };
+    buses[0] = BusName {
+        matched_by: Name::new("engine"),
+        interface: Name::new("can0"),
+        identity: 0x0102_0304_0506_0708,
+    };
     buses[1].interface = Name::new("can1");
     let hello = Hello { instance: 7, receipts_for: 9, heartbeat_ms: 2_000, bus_count: 2, buses };
     let losses = Losses { kernel: 1, stale: 2, slow_peer: 3, outage: 4 };
@@ -238,6 +242,14 @@ fn a_hello_needs_an_instance_and_buses_that_are_there() {
         Hello::read(&body)
     };
     assert!(body(1, 1, 56).is_ok() && body(1, 16, 24 + 16 * 32).is_ok());
+    // Identities that are not all there are none.
+    for (length, identity) in [(24 + 2 * 32 + 8, 0), (24 + 2 * 32 + 16, 7)] {
+        let mut body = vec![7; length];
+        body[20..22].copy_from_slice(&[2, 0]);
+        let identities =
+            Hello::read(&body).unwrap().buses().iter().map(|bus| bus.identity).collect::<Vec<_>>();
+        assert_eq!(identities, [identity * 0x0101_0101_0101_0101; 2]);
+    }
     for (instance, buses, length) in [(0, 1, 56), (1, 0, 56), (1, 2, 56), (1, 17, 24 + 17 * 32)] {
         assert!(matches!(body(instance, buses, length), Err(Malformed::Hello { .. })), "{buses} buses");
     }

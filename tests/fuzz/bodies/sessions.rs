@@ -102,7 +102,7 @@ impl End {
     fn new(role: Role, choices: u8) -> Self {
         let protocol = [Protocol::Auto, Protocol::V40, Protocol::V41, Protocol::V5][usize::from(choices & 3)];
         let heartbeat = if choices & 4 == 0 { Duration::from_millis(500) } else { Duration::ZERO };
-        let named = |name| BusName { matched_by: Name::new(name), interface: Name::new("can0") };
+        let named = |name| BusName { matched_by: Name::new(name), interface: Name::new("can0"), identity: 0 };
         let buses: Vec<BusName> = match choices >> 3 & 3 {
             0 => vec![named("")],
             1 => vec![named("engine"), named(""), named("body")],
