@@ -294,6 +294,15 @@ fn what_is_no_report_is_refused_in_a_line() {
         "does not agree with itself: trial 1: duration_s is -15"
     );
 
+    // What an error repeats of a file steers no terminal.
+    let (mut report, _) = sample_report::passed();
+    report.trials[0].directions[0].from = "ne\u{1b}[2Jar".to_owned();
+    report.trials[0].directions[0].latency.count += 1;
+    let error = report::parse(Path::new("a.json"), &serde_json::to_vec(&report).unwrap()).unwrap_err();
+    let expected = "a.json: does not agree with itself: trial 1: ne?[2Jar to far: latency: count is 59521, the histogram \
+                    has 59520";
+    assert_eq!(error.to_string(), expected);
+
     let unread = |path: &Path| report::read(path).unwrap_err().to_string();
     let path = folder.file("empty", b"");
     assert!(unread(&path).starts_with(&format!("{}: not JSON (EOF", path.display())));

@@ -57,7 +57,7 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Report, ReportError> {
     }
     let report = serde_json::from_slice(bytes)
         .map_err(|error| ReportError::Malformed { path: path(), fault: printable(&error.to_string()) })?;
-    check(&report).map_err(|fault| ReportError::Inconsistent { path: path(), fault })?;
+    check(&report).map_err(|fault| ReportError::Inconsistent { path: path(), fault: printable(&fault) })?;
     Ok(report)
 }
 
