@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use canip_peer::bridge::backoff::Backoff;
+use canip_peer::bridge::backoff::{Backoff, LONGEST_TURNED_AWAY, LONGEST_UNREACHABLE};
 use canip_peer::bridge::bus_socket::BusSocket;
 use canip_peer::bridge::links::Links;
 use canip_peer::bridge::platform::Platform;
@@ -106,7 +106,7 @@ impl Process {
         };
         let names: Vec<String> = (0..plan.buses.len()).map(|bus| format!("can{bus}")).collect();
         let buses = names.iter().map(start).collect();
-        let name = |name: &String| BusName { matched_by: Name::default(), interface: Name::new(name) };
+        let name = |name: &String| BusName { interface: Name::new(name), ..BusName::default() };
         let session = SessionConfig {
             role: plan.role,
             protocol: plan.protocol,
@@ -263,7 +263,11 @@ impl Process {
                     self.backoff.reset();
                 }
                 let restarts = was_open && worked && matches!(ending, Ending::ClosedByPeer);
-                if restarts { 0 } else { self.backoff.next(world.random.f64()).as_nanos() as u64 }
+                if restarts {
+                    0
+                } else {
+                    self.backoff.next(LONGEST_TURNED_AWAY, world.random.f64()).as_nanos() as u64
+                }
             };
             if self.plan.role == Role::Client && !self.is_closing {
                 let world = &mut *self.world.borrow_mut();
@@ -277,7 +281,7 @@ impl Process {
     /// The next attempt to connect, after one that failed.
     pub fn connect_later(&mut self) {
         let world = &mut *self.world.borrow_mut();
-        let wait_ns = self.backoff.next(world.random.f64()).as_nanos() as u64;
+        let wait_ns = self.backoff.next(LONGEST_UNREACHABLE, world.random.f64()).as_nanos() as u64;
         let at_ns = world.now_ns + wait_ns;
         world.assign(at_ns, Task::Connect(self.number));
     }
