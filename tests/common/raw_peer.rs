@@ -10,6 +10,9 @@ use crate::program::PATIENCE;
 /// The line that offers, or agrees on, sequence numbers.
 pub const GREETING: &[u8] = b"CANIP/4.1 FEAT=SEQ\n";
 
+/// The line that offers version 5.
+pub const GREETING_V5: &[u8] = b"CANIP/4.1 V=5\n";
+
 /// What a server answers, which offers version 5 too.
 pub const ANSWER: &[u8] = b"CANIP/4.1 FEAT=SEQ V=5\n";
 
@@ -24,7 +27,15 @@ impl RawPeer {
         RawPeer::from(TcpStream::connect(("127.0.0.1", port)).unwrap())
     }
 
-    /// The same, with as little receive buffer as the kernel gives: a peer that does not read is full at once.
+    /// A connection from another address of this host, 127.0.0.2 or higher.
+    pub fn connect_from(source: [u8; 4], port: u16) -> RawPeer {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()).unwrap();
+        RawPeer::from(TcpStream::from(socket))
+    }
+
+    /// With as little receive buffer as the kernel gives: a peer that does not read is full at once.
     pub fn connect_narrow(port: u16) -> RawPeer {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(1).unwrap();
@@ -68,8 +79,15 @@ impl RawPeer {
     }
 
     /// Waits for as many bytes, whatever they are.
+    pub fn read(&mut self, count: usize) -> Vec<u8> {
+        let mut received = vec![0; count];
+        self.stream.read_exact(&mut received).unwrap();
+        received
+    }
+
+    /// The same, where they do not matter.
     pub fn skip(&mut self, count: usize) {
-        self.stream.read_exact(&mut vec![0; count]).unwrap();
+        self.read(count);
     }
 
     /// Says that nothing more comes.

@@ -36,6 +36,7 @@ macro_rules! on_each_engine {
 }
 
 mod addresses;
+mod admission;
 mod alive;
 mod batching;
 mod bounds;

@@ -74,6 +74,8 @@ impl Link {
     pub fn drain(&mut self, ending: Ending) {
         self.is_settled = false;
         if !matches!(self.phase, Phase::Draining { .. } | Phase::Parked { .. }) {
+            // However the connection of a peer without a place ends, it had none: nothing waits for its return.
+            let ending = if self.is_turned_away { Ending::TurnedAway } else { ending };
             self.phase = Phase::Draining { ending, until: None };
         }
     }
