@@ -123,7 +123,7 @@ impl<E: Engine> DataPath<E> {
         links.report_incidents(engine);
     }
 
-    /// Whether a server may accept another connection; makes room for it, if need be and possible.
+    /// Whether there is room for another connection of a server; makes some, if need be and possible.
     pub fn make_room(&self) -> bool {
         let Inner { engine, links, .. } = &mut *self.inner.borrow_mut();
         links.make_room(engine)

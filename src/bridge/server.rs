@@ -19,7 +19,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// A server may run out, get a descriptor back and run out again many times a second: it is said once in so long.
 const SAID_AGAIN: Duration = Duration::from_secs(60);
 
-/// How long connections wait in the kernel while there is no room for one more that has not greeted.
+/// How long a connection waits, and others behind it in the kernel, while there is no room for one more that has not
+/// greeted.
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
 /// Accepts clients for ever.
@@ -50,12 +51,13 @@ async fn accept_one<E: Engine>(
     keepalive: Option<Keepalive>,
     data_path: &DataPath<E>,
 ) -> io::Result<()> {
-    while !data_path.make_room() {
-        tokio::time::sleep(ROOM_PAUSE).await;
-    }
     let (stream, address) = listener.accept().await?;
     let name = format!("client {}", tcp::plain(address));
     debug!("{name} accepted");
+    // Not before: nobody is dropped for whom nobody waits.
+    while !data_path.make_room() {
+        tokio::time::sleep(ROOM_PAUSE).await;
+    }
     // A server does not wait for its links.
     let _ended = data_path.open(name, tcp::into_descriptor(stream, keepalive)?)?;
     Ok(())

@@ -1,7 +1,8 @@
 //! A peer of version 4 that is nothing but a TCP stream and bytes written out by the test.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
@@ -78,6 +79,23 @@ impl RawPeer {
         }
     }
 
+    /// Waits for these bytes, and does something again and again until they come.
+    pub fn expect_meanwhile(&mut self, bytes: &[u8], mut meanwhile: impl FnMut()) {
+        self.stream.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            meanwhile();
+            match self.stream.peek(&mut [0]) {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+                        && Instant::now() < deadline => {}
+                peeked => break assert_eq!(peeked.unwrap(), 1, "the server has closed the connection"),
+            }
+        }
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.expect(bytes);
+    }
+
     /// Waits for as many bytes, whatever they are.
     pub fn read(&mut self, count: usize) -> Vec<u8> {
         let mut received = vec![0; count];
@@ -108,7 +126,7 @@ impl RawPeer {
     /// Closes the connection by a reset.
     pub fn reset(self) {
         let socket = Socket::from(self.stream);
-        socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
     }
 }
 

@@ -5,6 +5,7 @@ mod phases;
 mod queues;
 mod succession;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -82,6 +83,8 @@ pub struct Link {
     pub peer_left: bool,
     /// When the connection was made.
     pub opened_at: Moment,
+    /// The peer's network address; none where the stream is no TCP connection, or has ended already.
+    pub network: Option<IpAddr>,
     /// Whether the server had a place for it.
     pub has_place: bool,
     /// Whether there was none, or it had to give it up: nothing is heard of the peer, nor said to it.
@@ -121,6 +124,7 @@ impl Link {
             reported: Counters::default(),
             peer_left: false,
             opened_at: Moment::default(),
+            network: None,
             has_place: false,
             is_turned_away: false,
             is_replaced: false,

@@ -10,12 +10,13 @@
 //! waits there longest goes first, of the address that has the most.
 
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use socket2::SockRef;
 use tracing::warn;
 
-use super::{Attention, Links, MAX_LINKS};
+use super::{Attention, Links, MAX_LINKS, MAX_PARKED};
 use crate::bridge::link::{Ending, Link};
 use crate::bridge::platform::Platform;
 use crate::engine::Engine;
@@ -32,7 +33,7 @@ const HALF_OPEN_LEAST: Duration = Duration::from_millis(500);
 /// The most places that there can be: the table also holds who waits in front.
 pub const MAX_CLIENTS: usize = 320;
 
-const _: () = assert!(MAX_CLIENTS + HALF_OPEN_MAX < MAX_LINKS);
+const _: () = assert!(MAX_CLIENTS + HALF_OPEN_MAX + MAX_PARKED <= MAX_LINKS);
 
 impl<P: Platform> Links<P> {
     /// So many clients have a place at the same time, [`MAX_CLIENTS`] at most.
@@ -40,13 +41,13 @@ impl<P: Platform> Links<P> {
         self.places = clients.min(MAX_CLIENTS);
     }
 
-    /// Whether another connection may be accepted. If need be, one that has had its time makes room for it.
+    /// Whether there is room for another connection. If need be, one that has had its time makes some.
     pub fn make_room<E: Engine>(&mut self, engine: &mut E) -> bool {
         let waiting = self.table.iter().flatten().filter(|link| is_in_front(link));
         if waiting.count() < HALF_OPEN_MAX {
             return true;
         }
-        let Some(index) = self.longest_in_front(engine) else { return false };
+        let Some(index) = self.longest_in_front() else { return false };
         let Some(link) = &self.table[index] else { return false };
         let name = link.name.clone();
         // One that is being closed was counted when that began.
@@ -61,25 +62,36 @@ impl<P: Platform> Links<P> {
         true
     }
 
-    /// Of the connections without a place that have had their time, the oldest of the address that has the most.
-    fn longest_in_front<E: Engine>(&self, engine: &E) -> Option<usize> {
+    /// Of the connections without a place, the oldest of the address that has the most, once it has had its time.
+    fn longest_in_front(&self) -> Option<usize> {
         let latest = self.platform.now();
-        let address = |link: &Link| {
-            let stream = link.stream.and_then(|stream| engine.stream_descriptor(stream))?;
-            SockRef::from(&stream).peer_addr().ok()?.as_socket().map(|address| network(address.ip()))
-        };
-        let waiting =
+        self.first_to_go(is_in_front, |link| {
+            (link.opened_at.after(HALF_OPEN_LEAST) <= latest).then_some(link.opened_at)
+        })
+    }
+
+    /// Of the links that are kept for peers that may return, the oldest of the address that has the most, if there are as
+    /// many as may be: who makes up peers, and leaves, pushes out nobody else's.
+    pub(super) fn longest_parked(&self) -> Option<usize> {
+        let count = self.table.iter().flatten().filter(|link| link.is_parked()).count();
+        let parked = || self.first_to_go(Link::is_parked, |link| link.deadline());
+        if count >= MAX_PARKED { parked() } else { None }
+    }
+
+    /// Of the links of a kind, the first by time that may go, of the address that has the most. None where those are to
+    /// be let be yet: nobody else makes room for them.
+    fn first_to_go(
+        &self,
+        is_of_kind: impl Fn(&Link) -> bool,
+        may_go: impl Fn(&Link) -> Option<Moment>,
+    ) -> Option<usize> {
+        let links =
             || self.table.iter().enumerate().filter_map(|(index, link)| Some((index, link.as_ref()?)));
-        let waiting: Vec<(usize, Moment, Option<IpAddr>)> = waiting()
-            .filter(|(_, link)| is_in_front(link))
-            .map(|(index, link)| (index, link.opened_at, address(link)))
-            .collect();
-        let share = |of: Option<IpAddr>| waiting.iter().filter(|(_, _, other)| *other == of).count();
-        let had_its_time = |opened_at: Moment| opened_at.after(HALF_OPEN_LEAST) <= latest;
-        let candidates = waiting.iter().filter(|(_, opened_at, _)| had_its_time(*opened_at));
-        let longest =
-            candidates.min_by_key(|(_, opened_at, address)| (usize::MAX - share(*address), *opened_at));
-        longest.map(|(index, ..)| *index)
+        let of_kind = || links().filter(|(_, link)| is_of_kind(link));
+        let share = |link: &Link| of_kind().filter(|(_, other)| other.network == link.network).count();
+        let most = of_kind().map(|(_, link)| share(link)).max()?;
+        let candidates = of_kind().filter(|(_, link)| share(link) == most);
+        candidates.filter_map(|(index, link)| Some((may_go(link)?, index))).min().map(|(_, index)| index)
     }
 
     /// A client has shown who it is: it gets a place, or is turned away. One that has a place already, by another connection,
@@ -154,6 +166,12 @@ fn has_shown_itself(link: &Link) -> bool {
 fn is_silent(link: &Link) -> bool {
     let speaks_4_0 = link.session.agreement().is_some_and(|agreement| agreement.version == Version::V40);
     speaks_4_0 && link.counters().arrived == 0
+}
+
+/// Who the peer of a connection is, as far as its address says.
+pub fn network_of(stream: &OwnedFd) -> Option<IpAddr> {
+    let address = SockRef::from(stream).peer_addr().ok()?;
+    address.as_socket().map(|address| network(address.ip()))
 }
 
 /// An address as its owner has it: of IPv6 the first half, whose other half a host chooses as it likes.

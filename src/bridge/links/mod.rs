@@ -161,13 +161,14 @@ impl<P: Platform> Links<P> {
         };
         let vacant = || self.table.iter().position(Option::is_none).unwrap_or(self.table.len());
         let index = waiting.unwrap_or_else(vacant);
+        let network = admission::network_of(&stream);
         let stream = engine.open_stream(address::stream(index), stream)?;
         match (waiting, self.table.get_mut(index)) {
             (Some(_), Some(Some(link))) => link.resume(self.session.clone(), stream, ended, now),
             (_, slot) => {
                 let session = Session::new(self.session.clone(), None, now);
                 let mut link = Link::new(name, session, stream, self.limits, ended);
-                link.opened_at = now;
+                (link.opened_at, link.network) = (now, network);
                 let link = Some(link);
                 match slot {
                     Some(vacant) => *vacant = link,

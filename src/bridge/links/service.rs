@@ -4,7 +4,7 @@ use std::io;
 
 use tracing::{debug, info, warn};
 
-use super::{Attention, Links, MAX_PARKED, address, buses, nanoseconds, words};
+use super::{Attention, Links, address, buses, nanoseconds, words};
 use crate::bridge::bus_socket::BusSocket;
 use crate::bridge::link::{Ending, Link};
 use crate::bridge::link_bus::LinkBus;
@@ -223,14 +223,9 @@ impl<P: Platform> Links<P> {
         self.mark(index, Attention::Whole);
     }
 
-    /// Where as many links are parked as may be, the one goes that has waited longest.
+    /// Where as many links are parked as may be, one of them goes.
     fn make_room_for_parked<E: Engine>(&mut self, engine: &mut E) {
-        let parked = self.table.iter().enumerate().filter_map(|(index, link)| {
-            let link = link.as_ref().filter(|link| link.is_parked())?;
-            Some((link.deadline(), index))
-        });
-        let (count, oldest) = (parked.clone().count(), parked.min());
-        if let Some((_, oldest)) = oldest.filter(|_| count >= MAX_PARKED) {
+        if let Some(oldest) = self.longest_parked() {
             if let Some(link) = self.table[oldest].as_ref().filter(|_| self.visits.allows()) {
                 info!("{} has not returned: what it misses is no longer counted", link.name);
             }
