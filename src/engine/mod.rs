@@ -176,8 +176,8 @@ pub trait Engine: Sized {
     /// kernel may hold the socket until the next turn.
     fn close_stream(&mut self, stream: StreamId) -> Option<usize>;
 
-    /// Waits at most `wait` until something has happened, then reports everything that has. A signal ends the wait
-    /// early. Returns whether anything happened.
+    /// Waits at most `wait` until something has happened, then reports what has, up to bounds in bytes: what is beyond them
+    /// is reported by the next turns, which do not wait. A signal ends the wait early. Returns whether anything happened.
     ///
     /// # Errors
     /// The engine itself is broken: the kernel refuses to be asked for events. What a descriptor suffers is no error

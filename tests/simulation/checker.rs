@@ -108,9 +108,10 @@ impl Checker {
         *at(&mut self.echoed, mark) = true;
     }
 
-    /// A process was killed: to its peer, its next life is somebody else, who is sent what the first one sent, if it
-    /// comes out on the peer's bus after that.
-    pub fn killed(&mut self, process: usize) {
+    /// A process was killed, or has given up a connection of version 4: to its peer, its next connection is somebody
+    /// else's, who is sent what was sent on the first one, if it comes out on the peer's bus after that. Only version 5
+    /// has a name for a client, by which its server knows it again.
+    pub fn given_up(&mut self, process: usize) {
         for hop in self.hops.clone().iter().filter(|hop| hop.from_process == process) {
             for mark in 0..self.made.len() as u32 {
                 if *at(&mut self.appeared[hop.from_bus], mark) != 0

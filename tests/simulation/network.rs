@@ -4,8 +4,13 @@ use std::collections::VecDeque;
 
 use fastrand::Rng;
 
+use super::clocks::Stretch;
+
 /// The longest piece that travels as one: a segment on Ethernet.
 const SEGMENT_BYTES: usize = 1_448;
+
+/// Silences that are remembered: the shortest after which any peer may be taken for dead is three times 100 ms.
+const LONG_SILENCE_NS: u64 = 250_000_000;
 
 /// How a network behaves.
 #[derive(Clone, Copy, Debug)]
@@ -49,11 +54,15 @@ pub struct End {
     pub error: Option<i32>,
     /// When bytes last arrived, in true time.
     pub heard_at_ns: u64,
+    /// Long stretches in which none did.
+    pub silences: Vec<Stretch>,
 }
 
 /// Both.
 pub struct Connection {
     pub opened_at_ns: u64,
+    /// When nothing got through.
+    pub blocked: Vec<Stretch>,
     pub ends: [End; 2],
     /// `pipes[end]` carries what that end sends.
     pub pipes: [Pipe; 2],
@@ -141,12 +150,30 @@ impl Pipe {
     }
 }
 
+impl End {
+    /// Bytes arrive.
+    pub fn hear(&mut self, now_ns: u64) {
+        let silence = Stretch { from_ns: self.heard_at_ns, to_ns: now_ns };
+        if silence.to_ns - silence.from_ns >= LONG_SILENCE_NS {
+            self.silences.push(silence);
+        }
+        self.heard_at_ns = now_ns;
+    }
+}
+
 impl Connection {
     /// A connection between two processes, the client's first.
     pub fn new(client: usize, server: usize, path: Path, now_ns: u64) -> Self {
-        let end = |process, is_open| End { process, is_open, error: None, heard_at_ns: now_ns };
+        let end = |process, is_open| End {
+            process,
+            is_open,
+            error: None,
+            heard_at_ns: now_ns,
+            silences: Vec::new(),
+        };
         Self {
             opened_at_ns: now_ns,
+            blocked: Vec::new(),
             ends: [end(client, true), end(server, true)],
             pipes: [Pipe::new(path), Pipe::new(path)],
         }

@@ -305,7 +305,7 @@ impl Run {
         process.engine.kill();
         let world = &mut *self.world.borrow_mut();
         world.processes[number].is_running = false;
-        world.checker.killed(number);
+        world.checker.given_up(number);
         for connection in std::mem::take(&mut self.backlog[number]) {
             world.close_end(connection, 1);
         }
@@ -386,6 +386,7 @@ impl Run {
         let world = &mut *self.world.borrow_mut();
         for connection in &mut world.connections {
             if connection.ends[0].process == process {
+                connection.blocked.push(stretch);
                 for pipe in &mut connection.pipes {
                     pipe.stalled_until_ns = pipe.stalled_until_ns.max(stretch.to_ns);
                 }

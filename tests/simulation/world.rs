@@ -175,6 +175,15 @@ impl World {
             + overlap_ns(&self.held_up, since_ns, self.now_ns)
     }
 
+    /// For how much of the time since a connection was made both its processes ran and bytes got through.
+    pub fn worked_ns(&self, number: usize) -> u64 {
+        let Connection { opened_at_ns, blocked, ends, .. } = &self.connections[number];
+        let stood_still_ns: u64 =
+            ends.iter().map(|end| self.stood_still_ns(end.process, *opened_at_ns)).sum();
+        let blocked_ns = overlap_ns(blocked, *opened_at_ns, self.now_ns);
+        (self.now_ns - opened_at_ns).saturating_sub(stood_still_ns + blocked_ns)
+    }
+
     /// The next task that is due by `end_ns`, once all that happens before has happened.
     pub fn next_task(&mut self, end_ns: u64) -> Option<(u64, Task)> {
         loop {
@@ -339,7 +348,7 @@ impl World {
         }
         let has_arrived = pipes[end].arrive(now_ns);
         if has_arrived {
-            ends[1 - end].heard_at_ns = now_ns;
+            ends[1 - end].hear(now_ns);
             self.trace.number(now_ns, b'A', [connection as u64, end as u64]);
             let (sender, receiver) = (ends[end].process, ends[1 - end].process);
             if ends[1 - end].is_open {

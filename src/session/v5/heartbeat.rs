@@ -7,6 +7,11 @@ use crate::moment::{Moment, WallTime};
 /// Heartbeat intervals of silence after which a peer counts as dead.
 const DEAD_AFTER: u32 = 3;
 
+/// Looks in a row, with a turn of the engine between two, that must find the silence too long. What came while this side
+/// did not run is read by those turns. One turn is not enough: it hands on 32 KiB of all streams, of 128 KiB that may have
+/// been received before, and what comes after them.
+const LOOKS: u32 = 8;
+
 /// The first PINGs of a connection come faster, so that the clocks are compared within half a second.
 const EARLY_PINGS: u32 = 8;
 const EARLY_INTERVAL: Duration = Duration::from_millis(50);
@@ -44,8 +49,8 @@ pub struct Heartbeat {
     last_heard: Moment,
     /// When this side last did anything.
     last_awake: Moment,
-    /// The silence was found too long by the last look, too.
-    is_suspect: bool,
+    /// Looks in a row that found the silence too long.
+    suspicions: u32,
     next_ping: Moment,
     pings: u32,
 }
@@ -60,7 +65,7 @@ impl Heartbeat {
             silence_ns,
             last_heard: now,
             last_awake: now,
-            is_suspect: false,
+            suspicions: 0,
             next_ping: now,
             pings: 0,
         }
@@ -70,12 +75,12 @@ impl Heartbeat {
     pub fn heard(&mut self, now: Moment) {
         self.last_heard = now;
         self.last_awake = now;
-        self.is_suspect = false;
+        self.suspicions = 0;
     }
 
     /// Whether the peer is dead. Time in which this side did not run itself (it was stopped, the host was asleep) says
-    /// nothing about the peer. It is found dead by the second look: before the first, this side may have been stopped for
-    /// a little, and what has come meanwhile is read between the two.
+    /// nothing about the peer. It is found dead by the last of several looks: before the first, this side may have been
+    /// stopped for a little, and what has come meanwhile is read between them.
     pub fn is_dead(&mut self, now: Moment) -> bool {
         let idle = now.since(self.last_awake);
         self.last_awake = now;
@@ -87,7 +92,8 @@ impl Heartbeat {
             self.last_heard = self.last_heard.after(idle);
         }
         let is_silent = self.last_heard.after_nanos(self.silence_ns) <= now;
-        std::mem::replace(&mut self.is_suspect, is_silent) && is_silent
+        self.suspicions = if is_silent { self.suspicions + 1 } else { 0 };
+        self.suspicions >= LOOKS
     }
 
     /// Whether a PING is to be sent now. The next one is due an interval after it.
@@ -162,7 +168,9 @@ mod tests {
         let mut heartbeat = Heartbeat::new(SECOND, at(0));
         assert_eq!(live(&mut heartbeat, at(2_900)), None);
         // Stopped for less than counts as that, and until the peer's time is over.
-        assert!(!heartbeat.is_dead(at(3_200)), "its bytes may be in the kernel");
+        for _ in 1..LOOKS {
+            assert!(!heartbeat.is_dead(at(3_200)), "its bytes may be in the kernel");
+        }
         heartbeat.heard(at(3_200));
         assert_eq!(live(&mut heartbeat, at(10_000)), Some(at(6_200)));
     }
