@@ -441,7 +441,7 @@ impl Run {
             let open = world.can.sockets.iter().filter(|socket| socket.is_open && socket.process == index);
             let open_drops = open.map(|socket| u64::from(socket.drops)).sum();
             world.trace.line(world.now_ns, format_args!("process {index}: {counted}"));
-            world.checker.hold_against(index, &counted, open_drops, &before);
+            world.checker.hold_against(index, &counted, open_drops, &before, self.is_exact);
             if is_quiet && counted.waiting > 0 {
                 world
                     .checker

@@ -133,7 +133,7 @@ impl Scenario {
             server,
             heartbeat,
             linger: milliseconds(random, &[0, 0, 0, 1, 10]),
-            receive_limit: pick(random, &[30, 300, 3_000]),
+            receive_limit: pick(random, &[8, 30, 300]),
             send_limit: pick(random, &[5, 30, usize::MAX]),
         };
         let mut processes = vec![process(random, Role::Server, 0, 0)];
