@@ -13,9 +13,10 @@ use crate::traffic::{Place, now_us};
 const CLASSIC: u32 = 16;
 const FD: u32 = 72;
 
-/// Frames that the kernel may swallow each time that an interface goes down: between when it switches the queue off and when
-/// it says so lies a wait for all processors, of some milliseconds on emulated ones.
-pub const SWALLOWED: u64 = RATE as u64 / 20;
+/// Frames that the kernel may swallow each time that an interface goes down: a quarter of a second of them. It takes the
+/// device out of service, waits for all processors (`synchronize_net`), and only then clears the flag by which a sender is told
+/// (`__dev_close_many`, Linux 6.12); emulated processors keep it waiting for a tenth of a second.
+pub const SWALLOWED: u64 = RATE as u64 / 4;
 
 /// Two interfaces, and what takes them away.
 fn two_interfaces() -> ([Place; 2], [Made; 2]) {
