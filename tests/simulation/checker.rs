@@ -152,9 +152,6 @@ impl Checker {
         self.ledgers[process].dropped += u64::from(drops);
     }
 
-    /// Bytes were handed to the network.
-    pub fn sent(&mut self, _connection: usize, _end: usize, _bytes: &[u8]) {}
-
     /// An interface took a frame from a bridge.
     pub fn accepted(
         &mut self,

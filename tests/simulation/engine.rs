@@ -262,7 +262,6 @@ fn push(world: &mut super::world::World, connection: usize, end: usize, buffer: 
         _ => most,
     };
     pipe.send(&buffer.unsent()[..count], world.now_ns, &mut world.random);
-    world.checker.sent(connection, end, &buffer.unsent()[..count]);
     buffer.consume(count);
     world.trace.number(world.now_ns, b'S', [connection as u64, count as u64]);
     world.expect_arrival(connection, end);
