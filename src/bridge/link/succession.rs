@@ -47,6 +47,7 @@ impl Link {
         };
         self.past.faults += u64::from(ending.is_fault());
         self.stream = None;
+        self.try_buses_anew();
         let lost = self.outbound.reset(&mut self.session);
         self.buses[0].counts.outage += lost;
         let reason = ending.to_string();
@@ -67,9 +68,16 @@ impl Link {
         let books = std::mem::replace(&mut self.session, fresh).into_books();
         self.session = Session::new(config, books, now);
         self.stream = Some(stream);
+        self.try_buses_anew();
         self.phase = Phase::Running;
         (self.announced, self.peer_left) = (false, false);
         self.on_end = Some(on_end);
+    }
+
+    /// Who opens buses looks no further once no link wants one, and a link that ends, or does not know its peer yet, wants
+    /// none: one that could not be opened before would never be.
+    fn try_buses_anew(&mut self) {
+        self.buses.iter_mut().for_each(|bus| bus.failed = false);
     }
 
     /// The peer has made another connection, to which the buses go, and the books as they are then: what waits here for
