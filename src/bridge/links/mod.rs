@@ -4,6 +4,7 @@
 mod address;
 mod admission;
 mod buses;
+mod claims;
 mod handler;
 mod service;
 mod words;
