@@ -203,6 +203,7 @@ fn goodbye() {
         ("goodbye-stops", Goodbye::Stopping),
         ("goodbye-replaced", Goodbye::Replaced),
         ("goodbye-full", Goodbye::Full),
+        ("goodbye-joined", Goodbye::AlreadyJoined { bus: 2, interface: Name::new("vcan0") }),
     ] {
         let body = control(name, RecordKind::Goodbye, 0, 0, &written(|out| reason.write(out)));
         assert_eq!(Goodbye::read(&body), reason, "{name}");

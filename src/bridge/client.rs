@@ -49,6 +49,9 @@ pub async fn connect<E: Engine>(target: &Target, keepalive: Option<Keepalive>, d
             Ok(Ended { ending: Ending::Fault(Fault::Full), .. }) => {
                 (format!("turned away by {target}: it {}", Fault::Full), LONGEST_TURNED_AWAY, false)
             }
+            Ok(Ended { ending: Ending::Fault(fault @ Fault::AlreadyJoined { .. }), .. }) => {
+                (format!("turned away by {target}: it {fault}"), LONGEST_TURNED_AWAY, false)
+            }
             Ok(Ended { ending, was_open: true }) => {
                 said.clear();
                 if start.elapsed() >= WORKED {

@@ -8,7 +8,7 @@ use crate::buffer::SendBuffer;
 use crate::engine::{Engine, Sending, StreamId};
 use crate::frame::Image;
 use crate::moment::{Moment, Now, WallTime};
-use crate::session::{Cause, Outcome, Session};
+use crate::session::{Cause, Fault, Outcome, Session};
 use crate::wire::v5::MAX_CONTROL_BYTES;
 
 /// Bytes of each of a link's two send buffers: a quarter of a second of 40,000 frames a second in version 5's entries. A
@@ -103,6 +103,13 @@ impl Outbound {
     /// Lets the session tell a client that there is no place for it.
     pub fn turn_away(&mut self, session: &mut Session) -> bool {
         self.received.is_empty() && session.turn_away(&mut self.filling)
+    }
+
+    /// Lets the session tell the peer that another connection joins one of our buses to one of its: no frame is in the buffer
+    /// yet.
+    pub fn refuse_to_join(&mut self, session: &mut Session, bus: usize) -> Option<Fault> {
+        debug_assert!(self.received.is_empty());
+        session.refuse_to_join(bus, &mut self.filling)
     }
 
     /// Encodes a frame behind those that wait.

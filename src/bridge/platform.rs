@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use super::clock::{self, Clock};
+use crate::bus::claim::{self, Claim};
 use crate::bus::controller::{self, Controller};
 use crate::bus::interface::{self, InterfaceState};
 use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, OpenBus};
@@ -43,6 +44,13 @@ pub trait Platform {
 
     /// How many frames the queue of a bus socket has dropped so far, where that can be asked.
     fn drops(&self, kind: BusKind, socket: BorrowedFd<'_>) -> Option<u32>;
+
+    /// Claims that a connection joins these two buses, by their identities, ours first; `None` if another one on this host
+    /// does.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    fn claim(&self, ours: u64, peers: u64) -> io::Result<Option<Claim>>;
 }
 
 /// The system's clocks and interfaces.
@@ -83,5 +91,9 @@ impl Platform for System {
             BusKind::SocketCan => interface::kernel_drops(socket).ok(),
             BusKind::Software => None,
         }
+    }
+
+    fn claim(&self, ours: u64, peers: u64) -> io::Result<Option<Claim>> {
+        claim::claim(ours, peers)
     }
 }

@@ -6,6 +6,7 @@
 
 mod batch;
 pub mod bit_rate;
+pub mod claim;
 pub mod control;
 pub mod controller;
 mod error;

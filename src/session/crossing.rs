@@ -101,6 +101,17 @@ pub struct Disposal {
     pub refused: u64,
 }
 
+/// Two buses that a connection would join.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Join {
+    /// Our number of ours.
+    pub bus: usize,
+    /// The identity of ours.
+    pub ours: u64,
+    /// The identity of the peer's.
+    pub peers: u64,
+}
+
 /// What a session has to tell beside frames. The bus is one of ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {

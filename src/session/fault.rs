@@ -82,6 +82,17 @@ pub enum Fault {
         /// The name of our interface.
         interface: Name,
     },
+    /// Buses that another connection joins.
+    #[error(
+        "would join our {interface} to its {peers}, as another connection does already, and frames would go round for ever: \
+         end one of the two"
+    )]
+    AlreadyJoined {
+        /// The name of our interface.
+        interface: Name,
+        /// The name of the peer's.
+        peers: Name,
+    },
     /// The peer is this process.
     #[error("is this very process: a bridge cannot be its own peer")]
     Ourselves,

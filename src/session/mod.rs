@@ -212,6 +212,39 @@ impl Session {
         }
     }
 
+    /// Whether the peer's buses are known, and it is to be said whether ours may be joined to them: with [`Session::join`], or
+    /// [`Session::refuse_to_join`] if another connection joins one of [`Session::joins`]. Nothing more is read before.
+    pub fn awaits_join(&self) -> bool {
+        matches!(&self.framing, Framing::V5(conversation) if conversation.awaits_join())
+    }
+
+    /// The pairs that this is about.
+    pub fn joins(&self) -> impl Iterator<Item = Join> {
+        let conversation = match &self.framing {
+            Framing::V4(_) => None,
+            Framing::V5(conversation) => Some(conversation),
+        };
+        conversation.into_iter().flat_map(|conversation| conversation.joins())
+    }
+
+    /// No other connection joins any of them.
+    pub fn join(&mut self) {
+        if let Framing::V5(conversation) = &mut self.framing {
+            conversation.join();
+        }
+    }
+
+    /// Another connection joins what this one would join to one of our buses: writes what tells the peer so, in place of
+    /// whatever the connection would go on with. The session is to hear and say nothing more.
+    pub fn refuse_to_join(&mut self, bus: usize, out: &mut SendBuffer) -> Option<Fault> {
+        let greeting = std::mem::take(&mut self.greeting_due).then(|| self.offer().greeting());
+        let Framing::V5(conversation) = &mut self.framing else { return None };
+        let greeted = greeting.is_none_or(|greeting| out.append(greeting));
+        let (fault, said) = conversation.refuse_to_join(bus, out);
+        assert!(greeted && said, "there is room in a buffer without frames");
+        Some(fault)
+    }
+
     /// What was agreed on, once both have greeted, or will not.
     pub fn agreement(&self) -> Option<Agreement> {
         (self.stage == Stage::Greeted).then_some(self.agreement)

@@ -16,6 +16,7 @@ GREETING = b"CANIP/4.1 FEAT=SEQ,TS V=5\n"
 
 HELLO, FRAMES, FD_FRAMES, PING, PONG, LOSS, BUS_STATE, RECEIPT, GOODBYE = range(1, 10)
 LATER_KINDS = 128
+JOINED = 3
 
 HEADER = struct.Struct("<BBHIQ")
 HELLO_BODY = struct.Struct("<QQIHxx")
@@ -26,6 +27,7 @@ PONG_BODY = struct.Struct("<QQQ")
 FOUR_TOTALS = struct.Struct("<QQQQ")
 STATE_BODY = struct.Struct("<BBHII4x")
 GOODBYE_BODY = struct.Struct("<I4x")
+JOINED_BODY = struct.Struct("<II16s")
 IMAGE_HEAD = struct.Struct("<IBBBB")
 TIME = struct.Struct("<Q")
 
@@ -168,8 +170,13 @@ def receipt(bus, expected, arrived, taken, stale, refused):
 
 
 def goodbye(reason):
-    """0: the sender stops; 1: the peer has connected anew."""
+    """0: the sender stops; 1: the peer has connected anew; 2: there is no place."""
     return record(GOODBYE, body=GOODBYE_BODY.pack(reason))
+
+
+def goodbye_joined(peers_bus, interface):
+    """Another connection joins the peer's bus of that number to the sender's bus of that interface."""
+    return record(GOODBYE, body=JOINED_BODY.pack(JOINED, peers_bus, interface.encode()[:16]))
 
 
 # ---- bytes, to records -----------------------------------------------------------------------------------------
@@ -234,6 +241,9 @@ def read_body(kind, bus, number, body):
     elif kind < LATER_KINDS:
         layouts = {PING: PING_BODY, PONG: PONG_BODY, BUS_STATE: STATE_BODY, GOODBYE: GOODBYE_BODY}
         result.values = layouts.get(kind, FOUR_TOTALS).unpack_from(body)
+        if kind == GOODBYE and result.values[0] == JOINED and len(body) >= JOINED_BODY.size:
+            reason, number, interface = JOINED_BODY.unpack_from(body)
+            result.values = (reason, number, read_name(interface))
     return result
 
 
@@ -300,6 +310,7 @@ def golden():
         ("goodbye-stops", goodbye(0), "the sender stops"),
         ("goodbye-replaced", goodbye(1), "the peer has connected anew"),
         ("goodbye-full", goodbye(2), "the server has as many clients as it takes"),
+        ("goodbye-joined", goodbye_joined(2, "vcan0"), "another connection joins the peer's bus 2 and `vcan0`"),
     ]
 
 
@@ -355,6 +366,8 @@ def read_back(name, data):
     if read.kind in (LOSS, BUS_STATE, RECEIPT):
         encode = {LOSS: loss, BUS_STATE: bus_state, RECEIPT: receipt}[read.kind]
         return encode(read.bus, *([read.number] if read.kind != BUS_STATE else []), *read.values)
+    if read.kind == GOODBYE and read.values[0] == JOINED:
+        return goodbye_joined(*read.values[1:])
     return {PING: ping, PONG: pong, GOODBYE: goodbye}[read.kind](*read.values)
 
 

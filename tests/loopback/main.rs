@@ -52,6 +52,7 @@ mod load;
 mod misbehaviour;
 mod noise;
 mod outage;
+mod parallel;
 mod recording;
 mod relay;
 mod same_bus;

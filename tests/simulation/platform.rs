@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use canip_peer::bridge::platform::Platform;
+use canip_peer::bus::claim::Claim;
 use canip_peer::bus::controller::{Controller, ControllerState};
 use canip_peer::bus::interface::InterfaceState;
 use canip_peer::bus::{BusAddress, BusError, BusKind, BusOptions, OpenBus};
@@ -105,5 +106,9 @@ impl Platform for SimulatedPlatform {
     fn drops(&self, _kind: BusKind, socket: BorrowedFd<'_>) -> Option<u32> {
         let world = &*self.world.borrow();
         Some(world.can.sockets[*world.descriptors.get(&socket.as_raw_fd())?].drops)
+    }
+
+    fn claim(&self, ours: u64, peers: u64) -> io::Result<Option<Claim>> {
+        panic!("simulated buses have no identity to be claimed: {ours:x}, {peers:x}")
     }
 }

@@ -18,13 +18,14 @@ use super::bus_socket::BusSocket;
 use super::incidents::LineLimit;
 use super::link_bus::LinkBus;
 use super::outbound::{Linger, Outbound};
+use crate::bus::claim::Claim;
 use crate::bus::{BusKind, Packet, interpret};
 use crate::engine::{Consumed, PacketInfo, StreamId};
 use crate::frame::Image;
 use crate::frame::filter::Filter;
 use crate::metrics::Counters;
 use crate::moment::{Moment, Now, WallTime};
-use crate::session::{Cause, Outcome, Session};
+use crate::session::{Cause, Join, Outcome, Session};
 use crate::wire::v5::Goodbye;
 
 /// What is known about a packet beside its bytes.
@@ -91,6 +92,8 @@ pub struct Link {
     pub is_turned_away: bool,
     /// Whether the peer has made another connection, which has the buses and the books now.
     pub is_replaced: bool,
+    /// That its buses are joined by this connection, until it begins to end.
+    pub claims: Vec<(Join, Claim)>,
     phase: Phase,
     max_age: Option<Duration>,
     /// What earlier sessions of the link have counted.
@@ -128,6 +131,7 @@ impl Link {
             has_place: false,
             is_turned_away: false,
             is_replaced: false,
+            claims: Vec::new(),
             phase: Phase::Running,
             max_age: limits.max_age,
             past: Counters::default(),

@@ -45,10 +45,19 @@ impl Link {
         }
     }
 
+    /// Another connection joins one of our buses to what this one would join it to. The peer is told, and gets no place.
+    pub fn refuse_to_join(&mut self, now: Moment, bus: usize) {
+        if let Some(fault) = self.outbound.refuse_to_join(&mut self.session, bus) {
+            self.has_place = false;
+            self.close_with(now, Ending::Fault(fault));
+        }
+    }
+
     /// What is to be said is written: it is sent, and then the connection ends for this reason.
     pub fn close_with(&mut self, now: Moment, ending: Ending) {
         let until = now.after(CLOSE_TIMEOUT);
         self.is_settled = false;
+        self.claims.clear();
         self.phase = Phase::Closing { until, finished: false, peer_finished: false, ending: Some(ending) };
     }
 
@@ -73,6 +82,7 @@ impl Link {
     /// Ends the link once the bus has what came before `ending`.
     pub fn drain(&mut self, ending: Ending) {
         self.is_settled = false;
+        self.claims.clear();
         if !matches!(self.phase, Phase::Draining { .. } | Phase::Parked { .. }) {
             // However the connection of a peer without a place ends, it had none: nothing waits for its return.
             let ending = if self.is_turned_away { Ending::TurnedAway } else { ending };
@@ -83,6 +93,8 @@ impl Link {
     /// Begins an orderly end, which is our doing or that of the peer (`ending`).
     pub fn close(&mut self, now: Moment, reason: Goodbye, ending: Option<Ending>) {
         self.is_settled = false;
+        // Nothing that comes from the bus is sent any more.
+        self.claims.clear();
         match self.phase {
             Phase::Running => {
                 self.session.say_goodbye(reason);

@@ -4,6 +4,7 @@
 mod address;
 mod admission;
 mod buses;
+mod claims;
 mod handler;
 mod service;
 mod words;
@@ -34,8 +35,8 @@ use crate::session::{Role, Session, SessionConfig};
 use crate::wire::v5::Goodbye;
 
 /// Links at the same time. Each has a stream, bus sockets, and, once it is busy, at most about 750 KiB of buffers and
-/// 384 KiB for each bus. On SocketCAN with one bus the descriptors stay within a limit of 1,024; a hosted software bus
-/// takes one more a link, and where they run out, new links wait for a bus.
+/// 384 KiB for each bus. On SocketCAN with one bus the descriptors of 300 clients, three each, stay within a limit of 1,024; a
+/// hosted software bus takes one more a link, and where they run out, new links wait for a bus.
 pub const MAX_LINKS: usize = 480;
 
 /// Lines about clients that come and go, before the rest is only counted: as many as there can be, twice.

@@ -75,6 +75,7 @@ impl<P: Platform> Links<P> {
             link.session.note_disposal(bus, disposal);
         }
         self.admit(index, now.monotonic);
+        self.claim(index, now.monotonic);
         self.seek_past(engine, index, now.monotonic);
         let Some(link) = &mut self.table[index] else { return };
         let tried = link.has_tried_buses();

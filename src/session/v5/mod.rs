@@ -5,6 +5,7 @@
 
 mod books;
 mod heartbeat;
+mod joins;
 mod matching;
 mod ring;
 mod speech;
@@ -91,6 +92,8 @@ pub(super) struct Conversation {
     is_silent: bool,
     /// The peer was told why it is refused: it gets no bus, and takes over no books.
     is_refused: bool,
+    /// The peer's HELLO has come, and whether its pairs of buses may be joined is to be said.
+    awaits_join: bool,
     /// The peer's GOODBYE has come.
     peer_said_goodbye: bool,
     /// Whether both sides remember each other from an earlier connection.
@@ -125,6 +128,7 @@ impl Conversation {
             goodbye: None,
             is_silent: false,
             is_refused: false,
+            awaits_join: false,
             peer_said_goodbye: false,
             remembered: false,
         }
@@ -268,9 +272,16 @@ impl Conversation {
         queue: &mut impl FrameQueue,
     ) -> Result<Progress, Fault> {
         self.heartbeat.heard(now.monotonic);
+        if self.is_refused {
+            // It was told why, and may not have read that yet.
+            return Ok(Progress { consumed: bytes.len(), blocked: false });
+        }
         let clock = self.clock.estimate(now.monotonic);
         let mut consumed = 0;
         loop {
+            if self.awaits_join {
+                return Ok(Progress { consumed, blocked: true });
+            }
             let rest = &bytes[consumed..];
             if let Some(reading) = &mut self.reading {
                 let Some(entry) = rest.get(..reading.size.bytes()) else { break };
@@ -388,9 +399,12 @@ impl Conversation {
             // A client has nothing to say before it has read our HELLO.
             Role::Server => self.is_open(),
         };
-        let is_refusal = header.kind == RecordKind::Goodbye && Goodbye::read(body) == Goodbye::Full;
-        if !is_greeted && self.role == Role::Client && is_refusal {
-            return Err(Fault::Full);
+        if header.kind == RecordKind::Goodbye && (is_greeted || self.role == Role::Client) {
+            match Goodbye::read(body) {
+                Goodbye::Full if !is_greeted => return Err(Fault::Full),
+                Goodbye::AlreadyJoined { bus, interface } => return Err(self.joined_already(bus, interface)),
+                _ => {}
+            }
         }
         if !is_greeted && !matches!(header.kind, RecordKind::Hello | RecordKind::Optional) {
             return Err(Fault::TooEarly { kind: header.kind });
@@ -427,11 +441,10 @@ impl Conversation {
         if let Some(fault) = self.ring(&hello) {
             return Err(fault);
         }
-        // A server may have books of this client elsewhere, and begins with those.
-        if self.role == Role::Client {
-            self.begin_books(&hello);
-            // The server has begun with its HELLO.
-            self.books.share();
+        let awaits_join = self.joins().next().is_some();
+        self.awaits_join = awaits_join;
+        if !awaits_join {
+            self.join();
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ impl Conversation {
         if self.role == Role::Client && std::mem::take(&mut self.due.hello) {
             self.write_hello(out);
         }
-        if self.stage != Stage::AwaitBuses || !buses_tried || self.is_refused {
+        if self.stage != Stage::AwaitBuses || !buses_tried || self.is_refused || self.awaits_join {
             return;
         }
         let Some(peer) = self.peer else { return };

@@ -371,6 +371,9 @@ impl std::fmt::Display for BusState {
     }
 }
 
+/// The body of a GOODBYE that names two buses.
+const ALREADY_JOINED_BYTES: usize = 8 + NAME_BYTES;
+
 /// Why a side says goodbye.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Goodbye {
@@ -380,6 +383,14 @@ pub enum Goodbye {
     Replaced,
     /// A server has as many clients as it takes; said in place of its HELLO.
     Full,
+    /// Another connection joins a bus of the peer's to one of the sender's; said in place of all that would follow the peer's
+    /// HELLO.
+    AlreadyJoined {
+        /// The peer's number of its bus.
+        bus: u8,
+        /// The interface of the sender's.
+        interface: Name,
+    },
 }
 
 impl Goodbye {
@@ -390,6 +401,12 @@ impl Goodbye {
             Self::Stopping => 0,
             Self::Replaced => 1,
             Self::Full => 2,
+            Self::AlreadyJoined { bus, interface } => {
+                let mut body = [0; ALREADY_JOINED_BYTES];
+                body[..8].copy_from_slice(&(3 | u64::from(bus) << 32).to_le_bytes());
+                body[8..].copy_from_slice(&interface.0);
+                return write(out, RecordKind::Goodbye, 0, 0, &body);
+            }
         };
         write(out, RecordKind::Goodbye, 0, 0, words([reason]).as_flattened())
     }
@@ -399,6 +416,15 @@ impl Goodbye {
         match body[..4] {
             [1, 0, 0, 0] => Self::Replaced,
             [2, 0, 0, 0] => Self::Full,
+            [3, 0, 0, 0] if body.len() >= ALREADY_JOINED_BYTES => {
+                let mut interface = Name::default();
+                interface.0.copy_from_slice(&body[8..ALREADY_JOINED_BYTES]);
+                let bus = match body[4..8] {
+                    [bus, 0, 0, 0] => bus,
+                    _ => u8::MAX,
+                };
+                Self::AlreadyJoined { bus, interface }
+            }
             _ => Self::Stopping,
         }
     }
