@@ -22,8 +22,9 @@ use super::script::Script;
 /// A record, the longest thing that must be whole before it is taken, less one byte.
 const LEFT_BYTES_MAX: usize = 64 * 1024 - 1;
 
-/// Bytes of a send buffer: small, so that it is full at times.
-const BUFFER_BYTES: usize = MAX_CONTROL_BYTES + 2 * 1024;
+/// Bytes of a send buffer: small, so that it is full at times. What a connection opens with goes into it before: a greeting,
+/// HELLO, and LOSS and RECEIPT of each bus, 2.3 KB of 16 buses.
+const BUFFER_BYTES: usize = MAX_CONTROL_BYTES + 4 * 1024;
 
 /// Things that happen in a run; what is left of longer inputs does not.
 const STEPS: usize = 2_000;
