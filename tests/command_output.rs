@@ -282,9 +282,9 @@ fn times_have_limits() {
     let server = Program::bridge(&format!(
         "server --can-interface software --can {bus} --port 0 --heartbeat 32767 --max-age 0 --stats-interval 0"
     ));
-    let port = server.port();
+    let (port, far) = (server.port(), unique_name("far"));
     let client = Program::bridge(&format!(
-        "client --can-interface software --can {bus} --host 127.0.0.1 --port {port} --heartbeat 0.001 --max-age 1 \
+        "client --can-interface software --can {far} --host 127.0.0.1 --port {port} --heartbeat 0.001 --max-age 1 \
          --log-level DEBUG"
     ));
     client.wait_error(" connected to ");
@@ -325,10 +325,18 @@ fn help_has_its_options_under_headings() {
         "Options:",
         "CAN bus:",
         "Filters (which frames of the bus go to the peer):",
+        "Bounds (what peers may put on each bus):",
         "Link:",
         "Diagnostics:",
     ];
-    let first = ["-h, --help", "--can <[NAME=]IFACE>", "--pass-filter <FILE>", "@", "--log-level <LEVEL>"];
+    let first = [
+        "-h, --help",
+        "--can <[NAME=]IFACE>",
+        "--pass-filter <FILE>",
+        "--read-only",
+        "@",
+        "--log-level <LEVEL>",
+    ];
     for (command, link) in [("server", "--bind <ADDR>"), ("client", "--host <HOST>")] {
         for form in [format!("{command} --help"), format!("help {command}"), format!("{command} -h")] {
             let lines = run(&form).output;
