@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use canip_peer::metrics::Counters;
 use canip_peer::session::{Protocol, Role};
@@ -10,7 +11,7 @@ use super::can::{Bus, Interface, Link};
 use super::checker::{Hop, Ledger};
 use super::clocks::{Clocks, Stretch};
 use super::frames::Mixture;
-use super::network::Connection;
+use super::network::{Connection, Path};
 use super::process::Process;
 use super::scenario::{FaultKind, FaultPlan, Scenario};
 use super::world::{Application, Event, ProcessState, Shared, Task, World};
@@ -410,6 +411,12 @@ impl Run {
     }
 
     fn expect_everywhere(&mut self, home: usize, mark: u32) {
+        // Where the way takes as long as frames may be old, they come in time or not as the clocks leave it in doubt.
+        let Path { delay_ns, jitter_ns, .. } = self.scenario.path;
+        let way = Duration::from_nanos(delay_ns + jitter_ns);
+        if self.scenario.max_age.is_some_and(|max_age| max_age <= way) {
+            return;
+        }
         let checker = &mut self.world.borrow_mut().checker;
         let mut reached = vec![home];
         let mut next = 0;
