@@ -56,7 +56,8 @@ async fn accept_one<E: Engine>(
     debug!("{name} accepted");
     // Not before: nobody is dropped for whom nobody waits.
     while !data_path.make_room() {
-        tokio::time::sleep(ROOM_PAUSE).await;
+        // A link that ends makes room; one that gets a place, or has had its time, is found at the next look.
+        let _ended_or_not = tokio::time::timeout(ROOM_PAUSE, data_path.link_closed()).await;
     }
     // A server does not wait for its links.
     let _ended = data_path.open(name, tcp::into_descriptor(stream, keepalive)?)?;

@@ -67,8 +67,6 @@ pub struct Counters {
     pub denied: u64,
     /// Frames from the peer that `--tx-rate` or `--tx-load` kept waiting until they were too old.
     pub limited: u64,
-    /// Frames from the peer that were kept off the bus because they went round in a loop.
-    pub looped: u64,
     /// How often frames had to wait because the bus's transmit queue was full.
     pub transmit_waits: u64,
     /// Lines that could not be recorded.
@@ -81,7 +79,7 @@ pub struct Counters {
 
 impl Counters {
     /// Names and values, in the order in which they are printed.
-    pub fn named(&self) -> [(&'static str, u64); 33] {
+    pub fn named(&self) -> [(&'static str, u64); 32] {
         [
             ("sent", self.sent),
             ("received", self.received),
@@ -111,7 +109,6 @@ impl Counters {
             ("refused", self.refused),
             ("denied", self.denied),
             ("limited", self.limited),
-            ("looped", self.looped),
             ("transmit_waits", self.transmit_waits),
             ("unrecorded", self.unrecorded),
             ("faults", self.faults),
@@ -136,7 +133,6 @@ impl Counters {
             self.refused,
             self.denied,
             self.limited,
-            self.looped,
         ];
         let sum = |counts: &[u64]| counts.iter().copied().map(i128::from).sum::<i128>();
         sum(&given) - sum(&fates)
@@ -172,7 +168,6 @@ impl Counters {
         self.refused = self.refused.saturating_add(other.refused);
         self.denied = self.denied.saturating_add(other.denied);
         self.limited = self.limited.saturating_add(other.limited);
-        self.looped = self.looped.saturating_add(other.looped);
         self.transmit_waits = self.transmit_waits.saturating_add(other.transmit_waits);
         self.unrecorded = self.unrecorded.saturating_add(other.unrecorded);
         self.faults = self.faults.saturating_add(other.faults);
@@ -205,8 +200,8 @@ mod tests {
 
     #[test]
     fn adding_and_printing_leave_no_counter_out() {
-        // Thirty-three counters of 8 bytes: one that is added to the structure must be added to the lists too.
-        assert_eq!(size_of::<Counters>(), 33 * 8);
+        // Thirty-two counters of 8 bytes: one that is added to the structure must be added to the lists too.
+        assert_eq!(size_of::<Counters>(), 32 * 8);
         let one = Counters {
             sent: 1,
             received: 2,
@@ -236,11 +231,10 @@ mod tests {
             refused: 26,
             denied: 27,
             limited: 28,
-            looped: 29,
-            transmit_waits: 30,
-            unrecorded: 31,
-            faults: 32,
-            turned_away: 33,
+            transmit_waits: 29,
+            unrecorded: 30,
+            faults: 31,
+            turned_away: 32,
         };
         let mut sum = one;
         sum.add(&one);
@@ -251,8 +245,8 @@ mod tests {
              missing 10 peer_kernel_drops 11 peer_stale 12 peer_slow 13 peer_outage 14 \
              peer_in_transit 15 error_frames 16 duplicates 17 reordered 18 restarts 19 \
              kernel_drops 20 filtered 21 not_representable 22 slow_peer 23 unsent 24 stale 25 \
-             refused 26 denied 27 limited 28 looped 29 transmit_waits 30 unrecorded 31 faults 32 \
-             turned_away 33"
+             refused 26 denied 27 limited 28 transmit_waits 29 unrecorded 30 faults 31 \
+             turned_away 32"
         );
     }
 

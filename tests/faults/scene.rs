@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use canip_peer::bus::BusKind;
 
-use crate::books::{assert_balanced, assert_books};
+use crate::books::{assert_balanced, assert_books, unaccounted};
 use crate::program::{Finished, Program, unique_name};
 use crate::traffic::{Arrival, Load, Meter, Place, now_us};
 
@@ -259,7 +259,7 @@ impl Account {
             sums = [sums[0] + unheard, sums[1] + swallowed];
         }
         let [unheard, swallowed] = sums;
-        let found = format!("unaccounted=0 unheard={unheard} swallowed={swallowed}");
+        let found = format!("unheard={unheard} swallowed={swallowed}");
         self.report(fault, &[&server, &client], &found);
     }
 
@@ -285,7 +285,7 @@ impl Account {
         assert_eq!(totals["received"], out as u64, "what it put on its bus: {totals:?}");
         let [lost_there, lost_back] =
             [0, 1].map(|way| self.directions[way].given.len() - self.directions[way].arrivals.len());
-        let found = format!("unaccounted=0 not_delivered={}", lost_there + lost_back);
+        let found = format!("not_delivered={}", lost_there + lost_back);
         self.report(fault, &[&server, &client], &found);
     }
 
@@ -303,7 +303,7 @@ impl Account {
         assert_eq!(client["taken"] + client["kernel_drops"], given, "from the client: {client:?}");
         assert_eq!(server["received"], out, "from the client: {server:?}");
         assert!(server["slow_peer"] + server["stale"] + server["unsent"] > 0, "nobody was slow: {server:?}");
-        let found = format!("unaccounted=0 lost={}", client["missing"]);
+        let found = format!("lost={}", client["missing"]);
         self.report(fault, &[&server, &client], &found);
     }
 
@@ -313,7 +313,7 @@ impl Account {
         let (server, client) = (self.server.totals(), self.client.totals());
         assert_balanced(&server);
         assert_balanced(&client);
-        self.report(fault, &[&server, &client], "unaccounted=0");
+        self.report(fault, &[&server, &client], "");
     }
 
     /// Asserts that nothing too old came out and that frames crossed again in time, and prints the line.
@@ -322,8 +322,11 @@ impl Account {
         let worst_age = self.directions.iter().map(Direction::worst_age).max().unwrap();
         // What a process was just writing when it was stopped is noticed, and counted.
         let overdue: u64 = totals.iter().map(|totals| totals["overdue"]).sum();
+        let unaccounted: i128 = totals.iter().map(|totals| unaccounted(totals)).sum();
+        let found = if found.is_empty() { String::new() } else { format!(" {found}") };
         let line = format!(
-            "promise: fault={fault} trials={} worst_recovery_ms={} {found} too_old={} worst_age_ms={}\n",
+            "promise: fault={fault} trials={} worst_recovery_ms={} unaccounted={unaccounted}{found} too_old={} \
+             worst_age_ms={}\n",
             self.trials,
             self.worst_recovery.as_millis(),
             too_old.saturating_sub(overdue),
