@@ -17,8 +17,9 @@ use super::trial::{Directions, Plan, Shared};
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// After this time without a single frame there is nothing to be measured.
-const PATIENCE: Duration = Duration::from_millis(1_500);
+/// After so many looks at a load of which not a single frame has come out there is nothing to be measured: a second and a half.
+/// Looks and not time, as time also passes while the machine has no processor for the generator or for the bridge.
+const FRUITLESS_LOOKS: u32 = 15;
 
 /// Frames that come back to where they were sent before a path counts as a loop: a stray one is none.
 const LOOPED_FRAMES: u64 = 20;
@@ -84,6 +85,7 @@ impl Watch {
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.live.begin(plan);
+        let mut fruitless = [0; 2];
         while !is_done() {
             tokio::select! {
                 () = signalled(&mut self.signals) => return Ok(Ending::Interrupted),
@@ -92,7 +94,7 @@ impl Watch {
             }
             let elapsed = Duration::from_nanos(now_ns().saturating_sub(start_ns));
             for direction in (0..2).filter(|direction| plan.directions.include(*direction)) {
-                check(names, shared, direction, elapsed)?;
+                check(names, shared, direction, &mut fruitless[direction])?;
             }
             self.live.show(elapsed, &readings(shared, plan.directions));
         }
@@ -148,11 +150,12 @@ fn check(
     names: [&str; 2],
     shared: &[Shared; 2],
     direction: usize,
-    elapsed: Duration,
+    fruitless: &mut u32,
 ) -> Result<(), BenchError> {
     let (from, to) = (names[direction], names[1 - direction]);
     let sent = shared[direction].sent();
-    if elapsed >= PATIENCE && sent > 0 && shared[direction].progress().last_arrival_ns.is_none() {
+    *fruitless += u32::from(sent > 0 && shared[direction].progress().last_arrival_ns.is_none());
+    if *fruitless >= FRUITLESS_LOOKS {
         return Err(BenchError::NothingArrives { sent, from: from.to_owned(), to: to.to_owned() });
     }
     // The receiver at the bus that this direction is sent into is that of the other direction.
@@ -177,4 +180,31 @@ pub async fn process_ended(process: &mut BridgeProcess) -> BenchError {
         note(&mut said, line);
     }
     BenchError::BridgeEnded { role: process.role(), said }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    /// At which of twenty looks a load is given up: each finds so many frames sent, and whether one has come out.
+    fn given_up(looks: impl Fn(usize) -> (u64, bool)) -> Option<usize> {
+        let shared: [Shared; 2] = Default::default();
+        let mut fruitless = 0;
+        (1..=20).find(|&look| {
+            let (sent, has_arrived) = looks(look);
+            shared[0].sent.store(sent, Ordering::Relaxed);
+            shared[0].progress.lock().unwrap().last_arrival_ns = has_arrived.then_some(1);
+            check(["near", "far"], &shared, 0, &mut fruitless).is_err()
+        })
+    }
+
+    #[test]
+    fn a_load_is_given_up_for_what_was_sent_and_not_for_the_time_that_passed() {
+        assert_eq!(given_up(|_| (5, false)), Some(15));
+        // Before the generator has a processor nothing can come out; then all that was due goes at once.
+        assert_eq!(given_up(|look| (if look < 15 { 0 } else { 842 }, false)), None);
+        assert_eq!(given_up(|look| (5, look >= 15)), None);
+    }
 }
