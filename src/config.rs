@@ -46,6 +46,8 @@ pub struct BridgeConfig {
     /// How long a frame may wait in this process, in either direction, and how old one may be that is put on a bus;
     /// `None` for no limit.
     pub max_age: Option<Duration>,
+    /// Whether loops are looked for: what is put on a bus and comes back from the peer.
+    pub detects_loops: bool,
     /// How long frames wait for more before they are sent; zero for not at all.
     pub linger: Duration,
     /// So many frames are sent without waiting for more.

@@ -192,6 +192,7 @@ fn bus_state() {
         mtu: 72,
         bit_rate: 500_000,
         data_bit_rate: 2_000_000,
+        has_loop: false,
     };
     let body = control("bus-state", RecordKind::BusState, 2, 0, &written(|out| state.write(out, 2)));
     assert_eq!(BusState::read(&body), state);

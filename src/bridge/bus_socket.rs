@@ -290,6 +290,7 @@ fn describe(address: &BusAddress, state: InterfaceState, platform: &impl Platfor
         mtu,
         bit_rate: asked.bit_rate.unwrap_or(0),
         data_bit_rate: asked.data_bit_rate.unwrap_or(0),
+        has_loop: false,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::loops::{LoopWatch, News};
 use super::throttle::Gate;
 use super::transmit_queue::{Arrival, Piece, TransmitQueue};
 use crate::engine::{BusId, Engine};
@@ -34,6 +35,8 @@ pub struct InboundCounters {
     pub denied: u64,
     /// Frames that waited too long, or were pushed out by newer ones, while the bound on what peers put on the bus held them.
     pub limited: u64,
+    /// Frames that came while they were kept off the bus because of a loop, or waited when it was found.
+    pub looped: u64,
     /// How often the transmit queue was full.
     pub waits: u64,
 }
@@ -50,6 +53,8 @@ enum Waiting {
     Reopened,
     /// More than peers may put on the bus: until then, or until it is this link's turn.
     Allowance(Option<Moment>),
+    /// The watch for loops holds them.
+    Held,
 }
 
 /// The receiving half of a link.
@@ -60,6 +65,8 @@ pub struct Inbound {
     waiting: Waiting,
     /// Whether this waits in the line before the bound on what peers put on the bus.
     is_in_line: bool,
+    /// Whether what is put on the bus comes back; none where nobody wants to know.
+    loops: Option<LoopWatch>,
     counters: InboundCounters,
 }
 
@@ -70,8 +77,14 @@ impl Inbound {
             queue: TransmitQueue::new(max_age),
             waiting: Waiting::Reopened,
             is_in_line: false,
+            loops: None,
             counters: InboundCounters::default(),
         }
+    }
+
+    /// The same, and it is watched whether what is put on the bus comes back.
+    pub fn watched(max_age: Option<Duration>, loops: LoopWatch) -> Self {
+        Self { loops: Some(loops), ..Self::new(max_age) }
     }
 
     /// The counts so far.
@@ -81,8 +94,8 @@ impl Inbound {
 
     /// What became of all frames so far, for the peer.
     pub fn disposal(&self) -> Disposal {
-        let InboundCounters { accepted, stale, refused, denied, limited, .. } = self.counters;
-        Disposal { accepted, stale, refused: refused + denied + limited }
+        let InboundCounters { accepted, stale, refused, denied, limited, looped, .. } = self.counters;
+        Disposal { accepted, stale, refused: refused + denied + limited + looped }
     }
 
     /// Takes a frame of the peer that arrived at `now`, if peers may put it on the bus. There is room for it.
@@ -90,7 +103,10 @@ impl Inbound {
     pub fn push(&mut self, received: ReceivedFrame, now: Moment, is_allowed: bool) {
         self.counters.arrived += 1;
         let arrival = Arrival { at: now, origin: now.before_nanos(received.age_ns) };
-        if self.queue.is_stale(arrival, now) {
+        let is_kept_off = self.loops.as_mut().is_some_and(|loops| !loops.arrived(&received.frame, now));
+        if is_kept_off {
+            self.counters.looped += 1;
+        } else if self.queue.is_stale(arrival, now) {
             self.counters.stale += 1;
         } else if is_allowed {
             self.queue.push(received.frame, arrival);
@@ -115,14 +131,18 @@ impl Inbound {
         let retry_at = match self.waiting {
             Waiting::Until(retry_at) => Some(retry_at),
             Waiting::Allowance(ready_at) => ready_at,
-            Waiting::Nothing | Waiting::Writable | Waiting::Reopened => None,
+            Waiting::Held | Waiting::Nothing | Waiting::Writable | Waiting::Reopened => None,
         };
-        Moment::earlier(self.queue.deadline(), retry_at)
+        let of_loops = self.loops.as_ref().and_then(LoopWatch::deadline);
+        Moment::earlier(Moment::earlier(self.queue.deadline(), retry_at), of_loops)
     }
 
     /// Whether [`Inbound::flush`] has nothing to do.
     pub fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.waiting == Waiting::Nothing && !self.is_in_line
+        self.queue.is_empty()
+            && self.waiting == Waiting::Nothing
+            && !self.is_in_line
+            && self.loops.as_ref().is_none_or(|loops| loops.deadline().is_none())
     }
 
     /// Writes what waits, in order, as far as the bus takes it and `gate` lets it through; `accepted` sees what it took, and
@@ -144,6 +164,7 @@ impl Inbound {
     ) -> io::Result<()> {
         let was_held = self.is_in_line;
         self.discard_stale(now, was_held);
+        self.mind_loops(now);
         if self.may_try_again(now) {
             self.waiting = Waiting::Nothing;
         }
@@ -154,6 +175,14 @@ impl Inbound {
             let room = gate.as_ref().map_or(FRAMES_PER_WRITE, |gate| gate.room(now).min(FRAMES_PER_WRITE));
             if let Some(gate) = gate.as_mut().filter(|_| room == 0) {
                 self.waiting = Waiting::Allowance(gate.wait(&mut self.is_in_line));
+                break;
+            }
+            let room = match &self.loops {
+                Some(loops) => loops.room(self.queue.frames()).min(room),
+                None => room,
+            };
+            if room == 0 {
+                self.waiting = Waiting::Held;
                 break;
             }
             let Piece { frames, arrivals, fresh_until } = self.queue.front(now, room);
@@ -168,6 +197,9 @@ impl Inbound {
             }
             let (frames, arrivals) = (&frames[..written.accepted], &arrivals[..written.accepted]);
             accepted(frames, arrivals, now);
+            if let Some(loops) = &mut self.loops {
+                loops.wrote(frames, now);
+            }
             self.counters.accepted += written.accepted as u64;
             if !is_fresh(now) {
                 self.counters.overdue += self.queue.count_stale(arrivals, now) as u64;
@@ -190,6 +222,52 @@ impl Inbound {
         self.counters.refused += self.queue.clear() as u64;
     }
 
+    /// Whether nothing is to be sent to the peer, so that it cannot answer.
+    #[inline]
+    pub fn holds_peer(&self) -> bool {
+        self.loops.as_ref().is_some_and(LoopWatch::holds_peer)
+    }
+
+    /// Frames were sent to the peer all the same.
+    pub fn note_sent_to_peer(&mut self) {
+        if let Some(loops) = &mut self.loops {
+            loops.disturbed();
+        }
+    }
+
+    /// Whether the peer's frames are kept off the bus, because a loop was found here.
+    pub fn has_found_loop(&self) -> bool {
+        self.loops.as_ref().is_some_and(LoopWatch::has_found)
+    }
+
+    /// The peer has found a loop, or puts frames on its bus again: what stops one direction is to stop the other.
+    pub fn note_peer_found_loop(&mut self, has_found: bool) {
+        if let Some(loops) = &mut self.loops {
+            loops.note_peer_found(has_found);
+        }
+    }
+
+    /// The connection is about to end: nothing is held any more.
+    pub fn let_go(&mut self) {
+        if let Some(loops) = &mut self.loops {
+            loops.let_go();
+        }
+    }
+
+    /// What there is to be said about loops since the last call.
+    #[inline]
+    pub fn take_loop_news(&mut self) -> Option<News> {
+        self.loops.as_mut()?.take_news()
+    }
+
+    fn mind_loops(&mut self, now: Moment) {
+        let Some(loops) = &mut self.loops else { return };
+        loops.advance(self.queue.frames(), now);
+        if loops.keeps_off() {
+            self.counters.looped += self.queue.clear() as u64;
+        }
+    }
+
     /// A link keeps its place even if all that it waited with has grown too old, and leaves the line when its turn finds it
     /// with nothing. Else, where turns are further apart than frames may be old, it would begin again at the end of the line
     /// each time, and those who always have something to say would have all the turns.
@@ -204,6 +282,9 @@ impl Inbound {
     fn discard_stale(&mut self, now: Moment, was_held: bool) {
         let stale = self.queue.discard_stale(now);
         self.count_lost(stale, was_held);
+        if let Some(loops) = self.loops.as_mut().filter(|_| stale > 0) {
+            loops.discarded(now);
+        }
     }
 
     #[inline]
@@ -216,7 +297,7 @@ impl Inbound {
     fn may_try_again(&self, now: Moment) -> bool {
         match self.waiting {
             Waiting::Until(retry_at) => retry_at <= now || self.queue.is_empty(),
-            Waiting::Allowance(_) => true,
+            Waiting::Allowance(_) | Waiting::Held => true,
             Waiting::Nothing | Waiting::Writable | Waiting::Reopened => false,
         }
     }

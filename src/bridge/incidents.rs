@@ -25,6 +25,7 @@ pub fn describe(before: &Counters, after: &Counters) -> String {
             after.limited.saturating_sub(before.limited),
             "frames of the peer discarded: more than may go on the bus (see --tx-rate, --tx-load)",
         ),
+        (after.looped.saturating_sub(before.looped), "frames of the peer kept off the bus because of a loop"),
     ];
     let lines =
         news.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));

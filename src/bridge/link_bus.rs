@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::inbound::Inbound;
+use super::loops::LoopWatch;
 use crate::engine::BusId;
 use crate::metrics::Counters;
 
@@ -41,13 +42,17 @@ pub struct BusCounts {
 }
 
 impl LinkBus {
-    /// A bus that is not open. The peer's frames may have an age of `max_age`.
-    pub fn new(max_age: Option<Duration>) -> Self {
+    /// A bus that is not open. The peer's frames may have an age of `max_age`, and it is watched whether they come back, if
+    /// that is wanted.
+    pub fn new(max_age: Option<Duration>, loops: Option<LoopWatch>) -> Self {
         Self {
             id: None,
             failed: false,
             stopped: None,
-            inbound: Inbound::new(max_age),
+            inbound: match loops {
+                Some(loops) => Inbound::watched(max_age, loops),
+                None => Inbound::new(max_age),
+            },
             drops: SocketDrops::default(),
             counts: BusCounts::default(),
         }
@@ -105,6 +110,7 @@ impl LinkBus {
         into.refused += inbound.refused;
         into.denied += inbound.denied;
         into.limited += inbound.limited;
+        into.looped += inbound.looped;
         into.transmit_waits += inbound.waits;
     }
 }

@@ -29,6 +29,7 @@ mod limiter;
 mod link;
 mod link_bus;
 pub mod links;
+mod loops;
 mod outbound;
 pub mod platform;
 mod reflector;
@@ -209,6 +210,7 @@ async fn run_on<E: Engine>(
         max_age: config.max_age,
         linger: Linger { time: config.linger, frames: config.batch_frames },
         bus_count: buses.len(),
+        detects_loops: config.detects_loops,
     };
     let mut links = Links::new(platform, buses, session, limits, recorder);
     if let End::Server { max_clients, .. } = end {

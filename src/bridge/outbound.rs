@@ -59,6 +59,8 @@ pub struct Outbound {
     /// The age, in nanoseconds, that frames may have.
     max_age_ns: u64,
     linger: Linger,
+    /// Frames wait, whatever has gathered.
+    is_held: bool,
     /// Frames of buffers that were sent.
     sent_frames: u64,
     /// Of those, frames that were too old by then.
@@ -83,6 +85,7 @@ impl Outbound {
             piece_time_ns: max_age.map(|age| nanoseconds(age) / PIECE_PART_OF_AGE),
             max_age_ns: max_age.map_or(u64::MAX, nanoseconds),
             linger,
+            is_held: false,
             sent_frames: 0,
             overdue_frames: 0,
             stale_frames: 0,
@@ -138,10 +141,17 @@ impl Outbound {
         outcome
     }
 
+    /// Holds frames, or lets them go.
+    #[inline]
+    pub fn hold(&mut self, is_held: bool) {
+        self.is_held = is_held;
+    }
+
     /// Sends what has gathered and what the session has to say, unless a buffer is in flight already; `sent` sees when
     /// the kernel received each frame, and when it was sent. `now` is when the turn began, which says nothing of frames
     /// that are sent long after: the process may have stood still. Whether they are fresh is told by `clock`, before each
-    /// piece. What grows too old even so, until TCP has taken the piece, is counted as overdue.
+    /// piece. What grows too old even so, until TCP has taken the piece, is counted as overdue. What is held waits, unless the session has
+    /// something to say, which lies behind it.
     ///
     /// # Errors
     /// The stream is broken.
@@ -200,7 +210,8 @@ impl Outbound {
 
     /// When [`Outbound::flush`] must be called, even if nothing happens.
     pub fn deadline(&self) -> Option<Moment> {
-        let lingering = !self.linger.time.is_zero() && !self.received.is_empty() && self.spare.is_some();
+        let lingering =
+            !self.is_held && !self.linger.time.is_zero() && !self.received.is_empty() && self.spare.is_some();
         lingering.then(|| self.gathering_since.after(self.linger.time))
     }
 
@@ -306,7 +317,7 @@ impl Outbound {
 
     /// Whether there is something to send, and no more is waited for.
     fn has_gathered(&self, now: Moment) -> bool {
-        !self.filling.is_sent() && !self.lingers(now)
+        !self.is_held && !self.filling.is_sent() && !self.lingers(now)
     }
 
     /// Whether more frames are waited for.

@@ -63,6 +63,11 @@ impl TransmitQueue {
         self.arrivals.push_back(arrival);
     }
 
+    /// What waits, oldest first.
+    pub fn frames(&self) -> impl Iterator<Item = &Frame> + Clone {
+        self.frames.iter()
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()

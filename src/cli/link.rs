@@ -182,6 +182,9 @@ struct ConnectionArgs {
     /// Milliseconds after which a frame is too old to be sent or put on the bus; 0 for no limit
     #[arg(long, value_name = "MILLISECONDS", default_value_t = DEFAULT_MAX_AGE_MS, value_parser = parse_milliseconds, allow_negative_numbers = true)]
     max_age: u32,
+    /// Look for loops, frames that come back by another way, and stop them: on or off
+    #[arg(long, value_name = "WHETHER", value_enum, default_value_t, hide_possible_values = true)]
+    loop_detection: Switch,
     /// Microseconds that frames wait for more, to be sent together: fewer system calls, later frames
     #[arg(long, value_name = "MICROSECONDS", default_value_t = 0, value_parser = parse_microseconds, allow_negative_numbers = true)]
     linger_us: u32,
@@ -241,6 +244,15 @@ enum ProtocolArg {
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Switch {
+    /// It is done
+    #[default]
+    On,
+    /// It is not
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum EngineArg {
     /// io_uring where it is allowed, else epoll
     #[default]
@@ -283,6 +295,7 @@ impl LinkArgs {
             offer: Features { sequence: !self.connection.no_seq, time: self.connection.timestamp },
             heartbeat: self.connection.heartbeat,
             max_age: (max_age_ms > 0).then(|| Duration::from_millis(max_age_ms)),
+            detects_loops: matches!(self.connection.loop_detection, Switch::On),
             linger: Duration::from_micros(self.connection.linger_us.into()),
             batch_frames: self.connection.batch_frames,
             stats_interval: self.diagnostics.stats_interval,

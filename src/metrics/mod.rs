@@ -67,6 +67,8 @@ pub struct Counters {
     pub denied: u64,
     /// Frames from the peer that `--tx-rate` or `--tx-load` kept waiting until they were too old.
     pub limited: u64,
+    /// Frames from the peer that were kept off the bus because what is put there comes back by another way.
+    pub looped: u64,
     /// How often frames had to wait because the bus's transmit queue was full.
     pub transmit_waits: u64,
     /// Lines that could not be recorded.
@@ -79,7 +81,7 @@ pub struct Counters {
 
 impl Counters {
     /// Names and values, in the order in which they are printed.
-    pub fn named(&self) -> [(&'static str, u64); 32] {
+    pub fn named(&self) -> [(&'static str, u64); 33] {
         [
             ("sent", self.sent),
             ("received", self.received),
@@ -109,6 +111,7 @@ impl Counters {
             ("refused", self.refused),
             ("denied", self.denied),
             ("limited", self.limited),
+            ("looped", self.looped),
             ("transmit_waits", self.transmit_waits),
             ("unrecorded", self.unrecorded),
             ("faults", self.faults),
@@ -133,6 +136,7 @@ impl Counters {
             self.refused,
             self.denied,
             self.limited,
+            self.looped,
         ];
         let sum = |counts: &[u64]| counts.iter().copied().map(i128::from).sum::<i128>();
         sum(&given) - sum(&fates)
@@ -168,6 +172,7 @@ impl Counters {
         self.refused = self.refused.saturating_add(other.refused);
         self.denied = self.denied.saturating_add(other.denied);
         self.limited = self.limited.saturating_add(other.limited);
+        self.looped = self.looped.saturating_add(other.looped);
         self.transmit_waits = self.transmit_waits.saturating_add(other.transmit_waits);
         self.unrecorded = self.unrecorded.saturating_add(other.unrecorded);
         self.faults = self.faults.saturating_add(other.faults);
@@ -200,8 +205,8 @@ mod tests {
 
     #[test]
     fn adding_and_printing_leave_no_counter_out() {
-        // Thirty-two counters of 8 bytes: one that is added to the structure must be added to the lists too.
-        assert_eq!(size_of::<Counters>(), 32 * 8);
+        // Thirty-three counters of 8 bytes: one that is added to the structure must be added to the lists too.
+        assert_eq!(size_of::<Counters>(), 33 * 8);
         let one = Counters {
             sent: 1,
             received: 2,
@@ -231,10 +236,11 @@ mod tests {
             refused: 26,
             denied: 27,
             limited: 28,
-            transmit_waits: 29,
-            unrecorded: 30,
-            faults: 31,
-            turned_away: 32,
+            looped: 29,
+            transmit_waits: 30,
+            unrecorded: 31,
+            faults: 32,
+            turned_away: 33,
         };
         let mut sum = one;
         sum.add(&one);
@@ -245,8 +251,8 @@ mod tests {
              missing 10 peer_kernel_drops 11 peer_stale 12 peer_slow 13 peer_outage 14 \
              peer_in_transit 15 error_frames 16 duplicates 17 reordered 18 restarts 19 \
              kernel_drops 20 filtered 21 not_representable 22 slow_peer 23 unsent 24 stale 25 \
-             refused 26 denied 27 limited 28 transmit_waits 29 unrecorded 30 faults 31 \
-             turned_away 32"
+             refused 26 denied 27 limited 28 looped 29 transmit_waits 30 unrecorded 31 \
+             faults 32 turned_away 33"
         );
     }
 

@@ -46,6 +46,7 @@ pub fn unaccounted(counters: &HashMap<String, u64>) -> i128 {
         "refused",
         "denied",
         "limited",
+        "looped",
     ];
     sum(&["taken", "arrived"]) - sum(&fates)
 }

@@ -33,7 +33,7 @@ fn cross(pair: Pair) {
                 _ => assert_eq!(*count, 0, "{name} in {totals:?}"),
             }
         }
-        assert_eq!(totals.len(), 32, "{totals:?}");
+        assert_eq!(totals.len(), 33, "{totals:?}");
     }
 }
 
@@ -75,12 +75,12 @@ fn summary_lines(engine: &'static str) {
     let line = server.wait_error("sent 70 received 30 ");
     let (_, pairs) = line.split_once(" INFO summary: ").unwrap_or_else(|| panic!("{line}"));
     let names: Vec<&str> = pairs.split(' ').step_by(2).collect();
-    let (counted, measured) = names.split_at(35);
+    let (counted, measured) = names.split_at(36);
     assert_eq!(
         counted.join(" "),
         "links sent_per_s received_per_s sent received taken arrived waiting overdue outage in_transit gaps missing \
          peer_kernel_drops peer_stale peer_slow peer_outage peer_in_transit error_frames duplicates reordered restarts \
-         kernel_drops filtered not_representable slow_peer unsent stale refused denied limited transmit_waits \
+         kernel_drops filtered not_representable slow_peer unsent stale refused denied limited looped transmit_waits \
          unrecorded faults turned_away"
     );
     // What was not measured in an interval is left out: it need not have had a heartbeat.

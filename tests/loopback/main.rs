@@ -49,6 +49,7 @@ mod filtering;
 mod histograms;
 mod kinds;
 mod load;
+mod loops;
 mod misbehaviour;
 mod noise;
 mod outage;

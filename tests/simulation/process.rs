@@ -123,6 +123,7 @@ impl Process {
             max_age: scenario.max_age,
             linger: Linger { time: plan.linger, frames: 64 },
             bus_count: plan.buses.len(),
+            detects_loops: true,
         };
         let links = Links::new(platform.clone(), buses, session, limits, None);
         let engine = SimulatedEngine::new(Rc::clone(world), number);

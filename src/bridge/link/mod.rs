@@ -17,6 +17,7 @@ pub use self::queues::Witness;
 use super::bus_socket::BusSocket;
 use super::incidents::LineLimit;
 use super::link_bus::LinkBus;
+use super::loops::LoopWatch;
 use super::outbound::{Linger, Outbound};
 use crate::bus::claim::Claim;
 use crate::bus::{BusKind, Packet, interpret};
@@ -26,7 +27,7 @@ use crate::frame::filter::Filter;
 use crate::metrics::Counters;
 use crate::moment::{Moment, Now, WallTime};
 use crate::session::{Cause, Join, Outcome, Session};
-use crate::wire::v5::Goodbye;
+use crate::wire::v5::{BusState, Goodbye};
 
 /// What is known about a packet beside its bytes.
 pub struct PacketContext<'a> {
@@ -51,6 +52,19 @@ pub struct LinkLimits {
     pub linger: Linger,
     /// How many buses there are.
     pub bus_count: usize,
+    /// Whether loops are looked for.
+    pub detects_loops: bool,
+}
+
+/// When a connection was made, and with whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    /// When.
+    pub at: Moment,
+    /// The peer's network address; none where the stream is no TCP connection, or has ended already.
+    pub network: Option<IpAddr>,
+    /// Chance.
+    pub seed: u64,
 }
 
 /// A link's state beside its descriptors. It never calls the engine: [`super::links`] does, with what it finds here.
@@ -108,13 +122,17 @@ impl Link {
         session: Session,
         stream: StreamId,
         limits: LinkLimits,
+        opening: Opening,
         on_end: oneshot::Sender<Ended>,
     ) -> Self {
+        let Opening { at, network, seed } = opening;
+        let loops =
+            |bus: usize| limits.detects_loops.then(|| LoopWatch::new(limits.max_age, seed ^ bus as u64, at));
         Self {
             name,
             session,
             stream: Some(stream),
-            buses: (0..limits.bus_count).map(|_| LinkBus::new(limits.max_age)).collect(),
+            buses: (0..limits.bus_count).map(|bus| LinkBus::new(limits.max_age, loops(bus))).collect(),
             outbound: Outbound::new(limits.max_age, limits.linger),
             announced: false,
             sought_past: false,
@@ -126,8 +144,8 @@ impl Link {
             said: LineLimit::default(),
             reported: Counters::default(),
             peer_left: false,
-            opened_at: Moment::default(),
-            network: None,
+            opened_at: at,
+            network,
             has_place: false,
             is_turned_away: false,
             is_replaced: false,
@@ -273,6 +291,14 @@ impl Link {
     /// Whether every bus that the link carries has its socket, or there was none to be had.
     pub fn has_tried_buses(&self) -> bool {
         (0..).zip(&self.buses).all(|(index, bus)| bus.was_tried() || !self.session.carries(index))
+    }
+
+    /// Tells the session how our buses are.
+    pub fn note_bus_states(&mut self, sockets: &[BusSocket]) {
+        for (number, (bus, socket)) in self.buses.iter().zip(sockets).enumerate() {
+            let state = BusState { has_loop: bus.inbound.has_found_loop(), ..socket.state() };
+            self.session.note_bus_state(number, state);
+        }
     }
 
     /// What the link has counted so far.

@@ -56,8 +56,7 @@ impl Link {
     /// What is to be said is written: it is sent, and then the connection ends for this reason.
     pub fn close_with(&mut self, now: Moment, ending: Ending) {
         let until = now.after(CLOSE_TIMEOUT);
-        self.is_settled = false;
-        self.claims.clear();
+        self.begin_to_end();
         self.phase = Phase::Closing { until, finished: false, peer_finished: false, ending: Some(ending) };
     }
 
@@ -81,8 +80,7 @@ impl Link {
 
     /// Ends the link once the bus has what came before `ending`.
     pub fn drain(&mut self, ending: Ending) {
-        self.is_settled = false;
-        self.claims.clear();
+        self.begin_to_end();
         if !matches!(self.phase, Phase::Draining { .. } | Phase::Parked { .. }) {
             // However the connection of a peer without a place ends, it had none: nothing waits for its return.
             let ending = if self.is_turned_away { Ending::TurnedAway } else { ending };
@@ -92,9 +90,7 @@ impl Link {
 
     /// Begins an orderly end, which is our doing or that of the peer (`ending`).
     pub fn close(&mut self, now: Moment, reason: Goodbye, ending: Option<Ending>) {
-        self.is_settled = false;
-        // Nothing that comes from the bus is sent any more.
-        self.claims.clear();
+        self.begin_to_end();
         match self.phase {
             Phase::Running => {
                 self.session.say_goodbye(reason);
@@ -105,6 +101,19 @@ impl Link {
             Phase::Parked { .. } => self.phase = Phase::Parked { until: Some(now) },
             Phase::Closing { .. } | Phase::Draining { .. } => {}
         }
+    }
+
+    /// Nothing that comes from the bus is sent any more, and nothing is held that was to be sent.
+    fn begin_to_end(&mut self) {
+        self.is_settled = false;
+        self.claims.clear();
+        self.buses.iter_mut().for_each(|bus| bus.inbound.let_go());
+    }
+
+    /// Whether nothing is to be sent to the peer for now, so that it cannot answer.
+    #[inline]
+    pub fn holds_peer(&self) -> bool {
+        self.buses.iter().any(|bus| bus.inbound.holds_peer())
     }
 
     /// Whether the peer must be told now that nothing more comes.

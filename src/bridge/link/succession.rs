@@ -71,6 +71,7 @@ impl Link {
         self.try_buses_anew();
         self.phase = Phase::Running;
         (self.announced, self.peer_left) = (false, false);
+        self.buses.iter_mut().for_each(|bus| bus.inbound.note_peer_found_loop(false));
         self.on_end = Some(on_end);
     }
 
@@ -87,7 +88,7 @@ impl Link {
         let lost = self.outbound.discard(&mut self.session);
         self.buses[0].counts.outage += lost;
         let max_age = self.max_age;
-        let empty = self.buses.iter().map(|_| LinkBus::new(max_age)).collect();
+        let empty = self.buses.iter().map(|_| LinkBus::new(max_age, None)).collect();
         self.close(now, Goodbye::Replaced, None);
         let buses = std::mem::replace(&mut self.buses, empty);
         // What was counted on them goes along.

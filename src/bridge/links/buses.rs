@@ -40,9 +40,7 @@ impl<P: Platform> Links<P> {
     /// Tells a link's session how our buses are.
     pub(super) fn tell_bus_states(&mut self, index: usize) {
         if let Some(Some(link)) = self.table.get_mut(index) {
-            for (number, bus) in self.buses.iter().enumerate() {
-                link.session.note_bus_state(number, bus.state());
-            }
+            link.note_bus_states(&self.buses);
             self.mark(index, Attention::Whole);
         }
     }

@@ -22,7 +22,7 @@ use tracing::{debug, warn};
 use super::bus_socket::BusSocket;
 use super::clock::TurnClock;
 use super::incidents::{self, LineLimit};
-use super::link::{Ended, Link, LinkLimits};
+use super::link::{Ended, Link, LinkLimits, Opening};
 use super::platform::{Platform, System};
 use super::tcp;
 use super::throttle::Throttle;
@@ -168,9 +168,9 @@ impl<P: Platform> Links<P> {
             (Some(_), Some(Some(link))) => link.resume(self.session.clone(), stream, ended, now),
             (_, slot) => {
                 let session = Session::new(self.session.clone(), None, now);
-                let mut link = Link::new(name, session, stream, self.limits, ended);
-                (link.opened_at, link.network) = (now, network);
-                let link = Some(link);
+                let seed = self.session.identity.instance ^ now.as_nanos() ^ (index as u64) << 32;
+                let opening = Opening { at: now, network, seed };
+                let link = Some(Link::new(name, session, stream, self.limits, opening, ended));
                 match slot {
                     Some(vacant) => *vacant = link,
                     None => self.table.push(link),

@@ -18,7 +18,7 @@ use crate::metrics::Counters;
 use crate::metrics::histograms::{Histograms, Kind};
 use crate::moment::{Moment, Now, WallTime};
 use crate::record::Recorder;
-use crate::session::Role;
+use crate::session::{Event, Role};
 
 impl<P: Platform> Links<P> {
     /// Does what links want after a turn; of `all`, when a deadline has come. Returns whether [`Links::deadline`] may
@@ -80,9 +80,7 @@ impl<P: Platform> Links<P> {
         let Some(link) = &mut self.table[index] else { return };
         let tried = link.has_tried_buses();
         if link.may_send() && link.session.is_opening() && !link.is_turned_away {
-            for (number, bus) in self.buses.iter().enumerate() {
-                link.session.note_bus_state(number, bus.state());
-            }
+            link.note_bus_states(&self.buses);
             link.outbound.open(&mut link.session, tried, now);
         }
         // One that was told that there is none waits its turn.
@@ -100,6 +98,9 @@ impl<P: Platform> Links<P> {
             self.histograms.record(Kind::RoundTrip, nanoseconds(round_trip));
         }
         while let Some(event) = link.session.take_event() {
+            if let Event::PeerBus { bus, state, .. } = event {
+                link.buses[bus].inbound.note_peer_found_loop(state.has_loop);
+            }
             words::tell(link, &event, &self.buses);
         }
     }
@@ -110,6 +111,7 @@ impl<P: Platform> Links<P> {
         let Some(link) = &mut self.table[index] else { return Ok(()) };
         let records = self.recording == Some(index);
         let recorder = self.recorder.as_ref();
+        let mut loops_changed = false;
         for (number, LinkBus { id, inbound, .. }) in link.buses.iter_mut().enumerate() {
             if inbound.is_idle() {
                 continue;
@@ -134,6 +136,13 @@ impl<P: Platform> Links<P> {
                     }
                 },
             )?;
+            if let Some(news) = inbound.take_loop_news() {
+                words::looped(&link.name, socket, news);
+                loops_changed = true;
+            }
+        }
+        if loops_changed {
+            link.note_bus_states(&self.buses);
         }
         let speaks = link.session.has_something_to_say();
         if speaks {
@@ -149,11 +158,18 @@ impl<P: Platform> Links<P> {
             // A heartbeat says when it was sent, not when the turn began.
             let now = if speaks { self.platform.read() } else { now };
             let histograms = &mut self.histograms;
+            let is_held = link.holds_peer();
+            link.outbound.hold(is_held);
             let (platform, session) = (&self.platform, &mut link.session);
             let clock = || platform.wall_time();
+            let mut frames_sent = false;
             link.outbound.flush(engine, stream, session, now, clock, |received, sent_at| {
+                frames_sent |= !received.is_empty();
                 record_sent(histograms, received, sent_at);
             })?;
+            if is_held && frames_sent {
+                link.buses.iter_mut().for_each(|bus| bus.inbound.note_sent_to_peer());
+            }
         }
         if link.wants_finish() {
             engine.finish_stream(stream)?;

@@ -5,6 +5,7 @@ use tracing::{debug, info, warn};
 use crate::bridge::bus_socket::BusSocket;
 use crate::bridge::incidents::LineLimit;
 use crate::bridge::link::Link;
+use crate::bridge::loops::News;
 use crate::metrics::Counters;
 use crate::session::{Event, Role};
 use crate::wire::v5::{Controller, Losses, Presence};
@@ -53,6 +54,10 @@ pub fn tell(link: &mut Link, event: &Event, buses: &[BusSocket]) {
         Event::PeerBus { bus, name, state, is_first: true } => {
             info!("{peer}: our {} is joined to its {name}, which is {state}", buses[bus].name());
         }
+        Event::PeerBus { bus, name, state, .. } if state.has_loop => warn!(
+            "{peer}: what we send for its {name} comes back to us by another way: a loop. Nothing crosses between {name} and our {} for now",
+            buses[bus].name()
+        ),
         Event::PeerBus { name, state, .. }
             if state.presence == Presence::Up && state.controller != Controller::BusOff =>
         {
@@ -75,6 +80,21 @@ pub fn tell(link: &mut Link, event: &Event, buses: &[BusSocket]) {
             "{peer}: one of us was started anew, or has forgotten the other: what was lost meanwhile is not known"
         ),
         Event::Goodbye(_) => debug!("{peer}: it says goodbye"),
+    }
+}
+
+/// Says that what a peer has us put on a bus comes back to it, or that this is over.
+pub fn looped(peer: &str, bus: &BusSocket, news: News) {
+    let bus = bus.name();
+    match news {
+        News::Found { pause } => warn!(
+            "{peer}: what it sends for {bus} comes back to it by another way: a loop. Its frames are kept off {bus} for {} s; \
+             the other way must be cut, or made to let other frames pass",
+            pause.as_secs()
+        ),
+        News::Resumed => {
+            info!("{peer}: its frames go on {bus} again; if the loop is there still, it is found again")
+        }
     }
 }
 

@@ -302,7 +302,12 @@ pub struct BusState {
     pub bit_rate: u32,
     /// The same for the data of FD frames.
     pub data_bit_rate: u32,
+    /// Whether the sender has found a loop, and keeps the receiver's frames off the bus.
+    pub has_loop: bool,
 }
+
+/// The flag of [`BusState::has_loop`].
+const HAS_LOOP: u8 = 1;
 
 impl BusState {
     /// Whether the bus is known to carry FD frames.
@@ -319,6 +324,7 @@ impl BusState {
         body[2..4].copy_from_slice(&self.mtu.to_le_bytes());
         body[4..8].copy_from_slice(&self.bit_rate.to_le_bytes());
         body[8..12].copy_from_slice(&self.data_bit_rate.to_le_bytes());
+        body[12] = if self.has_loop { HAS_LOOP } else { 0 };
         write(out, RecordKind::BusState, bus, 0, &body)
     }
 
@@ -342,6 +348,7 @@ impl BusState {
             mtu: u16::from_le_bytes([body[2], body[3]]),
             bit_rate: u32::from_le_bytes([body[4], body[5], body[6], body[7]]),
             data_bit_rate: u32::from_le_bytes([body[8], body[9], body[10], body[11]]),
+            has_loop: body[12] & HAS_LOOP != 0,
         }
     }
 }

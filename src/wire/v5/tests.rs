@@ -205,6 +205,7 @@ fn control_records_are_read_as_they_were_written() {
         mtu: 72,
         bit_rate: 500_000,
         data_bit_rate: 2_000_000,
+        has_loop: true,
     };
     assert!(
         hello.write(&mut buffer) && losses.write(&mut buffer, 1, 99) && receipt.write(&mut buffer, 2, 98)

@@ -409,7 +409,14 @@ pub fn well_formed(script: &mut Script<'_>, receiver: Role) -> Vec<u8> {
 fn bus_state(script: &mut Script<'_>) -> BusState {
     let presence = [Presence::Missing, Presence::Down, Presence::Up][usize::from(script.byte() % 3)];
     let bit_rate = u32::from(script.short());
-    BusState { presence, controller: Controller::ErrorActive, mtu: 72, bit_rate, data_bit_rate: bit_rate }
+    BusState {
+        presence,
+        controller: Controller::ErrorActive,
+        mtu: 72,
+        bit_rate,
+        data_bit_rate: bit_rate,
+        has_loop: script.byte().is_multiple_of(2),
+    }
 }
 
 fn frame(script: &mut Script<'_>) -> Frame {

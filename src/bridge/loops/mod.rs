@@ -1,0 +1,390 @@
+//! Whether what a link puts on a bus comes back to it by another way. How this is found out is told in `docs/loops.md`.
+
+mod contents;
+mod experiment;
+#[cfg(test)]
+mod model;
+mod suspicion;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use self::contents::{Contents, Fingerprint};
+use self::experiment::{Experiment, Finding, MOST_AT_ONCE};
+use self::suspicion::Suspicion;
+use crate::frame::Frame;
+use crate::moment::Moment;
+
+/// The longest way round that is looked for, where no bus is overloaded.
+const LONGEST_WAY: Duration = Duration::from_millis(50);
+
+/// The ways round that the first experiments look for, each with the chance that a later one has that length, too: short
+/// ones hold frames up for a short time, and most ways are short.
+const WAYS: [Duration; 3] = [Duration::from_millis(8), Duration::from_millis(20), LONGEST_WAY];
+
+/// Where the bus has been overloaded for so long, as the last of the signs of it shows that came within such a time, frames wait
+/// before each bus of a loop as long as they may: what is put on the bus is known for so long, and an experiment waits until
+/// that has become too old. Such a bus loses frames anyway.
+const OVERLOADED_FOR: Duration = Duration::from_secs(1);
+const SIGN: Duration = Duration::from_millis(300);
+const OVERLOADED_HORIZON: Duration = Duration::from_secs(1);
+const OVERLOADED_WAY: Duration = Duration::from_millis(300);
+
+/// The part of what came before that may come by itself, at the most.
+const PART_BY_ITSELF: u64 = 2;
+
+/// What an experiment may take of the age that frames may have, which they wait meanwhile, as long as it does not look like a
+/// loop: half. One without an end counts as the usual one.
+const PART_OF_AGE: u32 = 2;
+const USUAL_AGE: Duration = Duration::from_millis(250);
+
+/// Where nothing came back, another link of the same loop may be at the same: one of them tries again, after such a time.
+const LONGEST_WAIT: Duration = Duration::from_millis(16);
+const MOST_TRIES: u32 = 3;
+
+/// How long frames are kept off the bus where a loop was found, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// After so many times the last pause without a loop, the next one is the first.
+const FORGOTTEN_AFTER: u32 = 10;
+
+/// Frames at the front of the queue that are looked at for such as have come before.
+const LOOKED_AT: usize = 64;
+
+/// What is to be said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum News {
+    /// A loop: frames are kept off the bus for so long.
+    Found {
+        /// How long.
+        pause: Duration,
+    },
+    /// Frames cross again, until it is found anew.
+    Resumed,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Frames cross.
+    Watching,
+    /// Both ways are held, and what goes round comes into our queues.
+    Emptying { until: Moment },
+    /// What comes now comes by itself.
+    Listening { until: Moment },
+    /// Some are let through, and come back or do not.
+    Trying(Experiment),
+    /// Until the next try.
+    Waiting { until: Moment },
+    /// Frames are kept off the bus.
+    Paused { until: Moment },
+}
+
+/// The watch over what a link puts on one bus.
+#[derive(Debug)]
+pub struct LoopWatch {
+    contents: Contents,
+    suspicion: Suspicion,
+    random: Rng,
+    phase: Phase,
+    /// How long an experiment may hold frames that do not look like a loop, and until when this one may.
+    patience: Duration,
+    patient_until: Moment,
+    tries: u32,
+    /// The longest way round that this experiment looks for.
+    way: Duration,
+    /// What is at the front of the queue while is listened: its contents, and how many of those, and of all that have
+    /// come before, came.
+    front: [Fingerprint; MOST_AT_ONCE],
+    front_count: usize,
+    of_front: u32,
+    of_repeated: u64,
+    /// When the bus began to be overloaded, and when that last showed.
+    overloaded: Option<(Moment, Moment)>,
+    /// Whether this experiment takes frames that have not come before.
+    takes_any: bool,
+    pause: Duration,
+    paused_last: Moment,
+    /// The peer has found a loop, and keeps our frames off its bus.
+    peer_has_found: bool,
+    news: Option<News>,
+}
+
+impl LoopWatch {
+    /// The watch of a link that begins at `now`, whose frames may have an age of `max_age`.
+    pub fn new(max_age: Option<Duration>, seed: u64, now: Moment) -> Self {
+        let mut random = Rng::with_seed(seed);
+        Self {
+            contents: Contents::new(),
+            suspicion: Suspicion::new(now, &mut random),
+            random,
+            phase: Phase::Watching,
+            patience: max_age.unwrap_or(USUAL_AGE) / PART_OF_AGE,
+            patient_until: now,
+            tries: 0,
+            way: LONGEST_WAY,
+            front: [Fingerprint::default(); MOST_AT_ONCE],
+            front_count: 0,
+            of_front: 0,
+            of_repeated: 0,
+            overloaded: None,
+            takes_any: false,
+            pause: Duration::ZERO,
+            paused_last: now,
+            peer_has_found: false,
+            news: None,
+        }
+    }
+
+    /// A frame has come from the peer: whether it may go on the bus.
+    #[inline]
+    pub fn arrived(&mut self, frame: &Frame, now: Moment) -> bool {
+        let content = Fingerprint::of(frame.image());
+        let is_repeated = self.contents.note(content, self.horizon(now), now);
+        match &mut self.phase {
+            Phase::Watching => {
+                if self.suspicion.note(is_repeated, now, &mut self.random) {
+                    self.begin(now);
+                }
+            }
+            Phase::Emptying { .. } | Phase::Waiting { .. } => {}
+            Phase::Listening { .. } => {
+                self.of_front += u32::from(self.front[..self.front_count].contains(&content));
+                self.of_repeated += u64::from(is_repeated);
+            }
+            Phase::Trying(experiment) => experiment.arrived(content, now),
+            Phase::Paused { .. } => {}
+        }
+        !self.keeps_off()
+    }
+
+    /// Whether frames are kept off the bus.
+    #[inline]
+    pub fn keeps_off(&self) -> bool {
+        self.peer_has_found || self.has_found()
+    }
+
+    /// Whether a loop was found here.
+    #[inline]
+    pub fn has_found(&self) -> bool {
+        matches!(self.phase, Phase::Paused { .. })
+    }
+
+    /// Whether the peer has found a loop.
+    pub fn note_peer_found(&mut self, has_found: bool) {
+        self.peer_has_found = has_found;
+        self.let_go();
+    }
+
+    /// How many of the frames that wait may be written now.
+    #[inline]
+    pub fn room<'a>(&self, waiting: impl Iterator<Item = &'a Frame>) -> usize {
+        match &self.phase {
+            Phase::Watching => usize::MAX,
+            Phase::Trying(experiment) => self.reach(experiment.allowance(), waiting),
+            Phase::Emptying { .. }
+            | Phase::Listening { .. }
+            | Phase::Waiting { .. }
+            | Phase::Paused { .. } => 0,
+        }
+    }
+
+    /// The bus has taken frames.
+    #[inline]
+    pub fn wrote(&mut self, frames: &[Frame], now: Moment) {
+        for content in frames.iter().map(|frame| Fingerprint::of(frame.image())) {
+            self.contents.wrote(content, now);
+            if let Phase::Trying(experiment) = &mut self.phase
+                && (self.takes_any || self.contents.was_repeated(content))
+            {
+                experiment.wrote();
+            }
+        }
+    }
+
+    /// Whether nothing is to be sent to the peer: it might answer, and the answer would look like what came back.
+    #[inline]
+    pub fn holds_peer(&self) -> bool {
+        !matches!(self.phase, Phase::Watching | Phase::Paused { .. })
+    }
+
+    /// Frames were discarded because they had waited for the bus for too long.
+    pub fn discarded(&mut self, now: Moment) {
+        if matches!(self.phase, Phase::Watching) {
+            let (since, last) = self.overloaded.get_or_insert((now, now));
+            if now.since(*last) > SIGN {
+                *since = now;
+            }
+            *last = now;
+        }
+    }
+
+    /// Frames were sent to the peer all the same.
+    pub fn disturbed(&mut self) {
+        if let Phase::Trying(experiment) = &mut self.phase {
+            experiment.disturbed();
+        }
+    }
+
+    /// When [`LoopWatch::advance`] has something to do.
+    #[inline]
+    pub fn deadline(&self) -> Option<Moment> {
+        match &self.phase {
+            Phase::Watching => None,
+            Phase::Trying(experiment) => Some(experiment.deadline()),
+            Phase::Emptying { until }
+            | Phase::Listening { until }
+            | Phase::Waiting { until }
+            | Phase::Paused { until } => Some(*until),
+        }
+    }
+
+    /// Does what is due, given the frames that wait, oldest first.
+    pub fn advance<'a>(&mut self, waiting: impl Iterator<Item = &'a Frame> + Clone, now: Moment) {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        let by_itself = self.repeated_by_itself();
+        match &mut self.phase {
+            Phase::Watching => {}
+            Phase::Emptying { .. } => self.listen(waiting, now),
+            Phase::Listening { .. } if self.of_repeated > by_itself => self.give_up(now),
+            Phase::Listening { .. } | Phase::Waiting { .. } => self.try_once(waiting, now),
+            Phase::Trying(experiment) => {
+                let front = may_go_round(&self.contents, self.takes_any, waiting);
+                match experiment.advance(front, self.patient_until, &mut self.random, now) {
+                    None => {}
+                    Some(Finding::Loop) => self.pause(now),
+                    Some(Finding::Nothing) => self.try_later(now),
+                }
+            }
+            Phase::Paused { .. } => {
+                self.suspicion.begin_again(now);
+                self.phase = Phase::Watching;
+                self.news = Some(News::Resumed);
+            }
+        }
+    }
+
+    /// The connection is about to end: nothing is held any more.
+    pub fn let_go(&mut self) {
+        if self.holds_peer() {
+            self.phase = Phase::Watching;
+        }
+    }
+
+    /// What there is to be said since the last call.
+    #[inline]
+    pub fn take_news(&mut self) -> Option<News> {
+        self.news.take()
+    }
+
+    /// Holds both ways, so that what goes round comes into our queues.
+    fn begin(&mut self, now: Moment) {
+        let number = self.suspicion.failures() as usize;
+        self.takes_any = self.is_overloaded(now);
+        self.way = if self.takes_any {
+            OVERLOADED_WAY
+        } else {
+            WAYS.get(number).copied().unwrap_or_else(|| WAYS[self.random.usize(..WAYS.len())])
+        };
+        // Emptying, listening for half as long, and the first try.
+        if !self.takes_any {
+            self.way = self.way.min(self.patience * 2 / 5);
+        }
+        self.patient_until = now.after(if self.takes_any { OVERLOADED_WAY * 3 } else { self.patience });
+        self.tries = 0;
+        self.phase = Phase::Emptying { until: now.after(self.way) };
+    }
+
+    fn listen<'a>(&mut self, waiting: impl Iterator<Item = &'a Frame>, now: Moment) {
+        let front = may_go_round(&self.contents, self.takes_any, waiting);
+        self.front_count = 0;
+        for (place, content) in self.front.iter_mut().zip(front) {
+            *place = content;
+            self.front_count += 1;
+        }
+        (self.of_front, self.of_repeated) = (0, 0);
+        self.phase = Phase::Listening { until: now.after(self.way / 2) };
+    }
+
+    /// Repeated frames that may come by themselves while is listened.
+    fn repeated_by_itself(&self) -> u64 {
+        self.suspicion.expected_within(self.way / 2) / PART_BY_ITSELF + 1
+    }
+
+    fn try_once<'a>(&mut self, waiting: impl Iterator<Item = &'a Frame> + Clone, now: Moment) {
+        let mut front = may_go_round(&self.contents, self.takes_any, waiting).peekable();
+        if front.peek().is_none() {
+            drop(front);
+            return self.give_up(now);
+        }
+        self.tries += 1;
+        let experiment = Experiment::new(self.way, self.of_front, self.way / 2, front, now);
+        self.phase = Phase::Trying(experiment);
+    }
+
+    /// Nothing came back. Another link of the same loop may have held what we let through, to see whether its own comes back.
+    fn try_later(&mut self, now: Moment) {
+        let is_late = now.after(self.way) > self.patient_until;
+        if is_late || self.tries >= MOST_TRIES || self.random.bool() {
+            return self.give_up(now);
+        }
+        let wait_ns = self.random.u64(0..LONGEST_WAIT.as_nanos() as u64);
+        self.phase = Phase::Waiting { until: now.after_nanos(wait_ns) };
+    }
+
+    fn give_up(&mut self, now: Moment) {
+        self.suspicion.fail(now);
+        self.phase = Phase::Watching;
+    }
+
+    fn pause(&mut self, now: Moment) {
+        let is_forgotten = now.since(self.paused_last) > self.pause * FORGOTTEN_AFTER;
+        self.pause =
+            if is_forgotten { FIRST_PAUSE } else { (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE) };
+        self.paused_last = now.after(self.pause);
+        self.phase = Phase::Paused { until: self.paused_last };
+        self.news = Some(News::Found { pause: self.pause });
+    }
+
+    /// How many frames there are up to the last that may be let through of those that may go round.
+    fn reach<'a>(&self, allowance: usize, waiting: impl Iterator<Item = &'a Frame>) -> usize {
+        let mut left = allowance;
+        let mut reach = 0;
+        for (number, frame) in waiting.take(LOOKED_AT).enumerate() {
+            if left == 0 {
+                break;
+            }
+            if self.takes_any || self.contents.was_repeated(Fingerprint::of(frame.image())) {
+                (left, reach) = (left - 1, number + 1);
+            }
+        }
+        reach
+    }
+
+    /// How long ago what comes again may have been put on the bus.
+    #[inline]
+    fn horizon(&self, now: Moment) -> Duration {
+        if self.is_overloaded(now) { OVERLOADED_HORIZON } else { LONGEST_WAY }
+    }
+
+    #[inline]
+    fn is_overloaded(&self, now: Moment) -> bool {
+        self.overloaded
+            .is_some_and(|(since, last)| now.since(last) <= SIGN && last.since(since) >= OVERLOADED_FOR)
+    }
+}
+
+/// The contents at the front of a queue that have come before, or all.
+fn may_go_round<'a>(
+    contents: &Contents,
+    takes_any: bool,
+    waiting: impl Iterator<Item = &'a Frame>,
+) -> impl Iterator<Item = Fingerprint> {
+    let looked_at = waiting.take(LOOKED_AT).map(|frame| Fingerprint::of(frame.image()));
+    looked_at.filter(move |content| takes_any || contents.was_repeated(*content))
+}

@@ -1,0 +1,191 @@
+//! Whether what comes looks like what goes round, so that it is worth an experiment.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use crate::moment::Moment;
+
+/// How much a frame of a content that has come lately weighs against one of a content that has not: where less than a
+/// quarter are repeated, nothing is suspected.
+const WEIGHT_OF_REPEATED: u32 = 3;
+
+/// Repeated frames that the first experiment waits for, at the least, and what chance adds: the links of a loop must not
+/// begin at the same time.
+const FIRST: u32 = 24;
+const SPREAD: u32 = 48;
+
+/// What a link that has been there for so long waits for beside: the later one is to find the loop, and to stop.
+const SETTLED_AFTER: Duration = Duration::from_secs(2);
+const OF_SETTLED: u32 = SPREAD;
+
+/// What a later experiment waits for, which doubles, where one after the other shows nothing, so often.
+const AFTERWARDS: u32 = 16;
+const MOST_DOUBLINGS: u32 = 12;
+
+/// Where repeated frames stay away for so many times as long as between them, and for so long, another link of a loop may hold
+/// them for an experiment of its own. When they are back, who begins next is a matter of chance: one of so many times, each
+/// longer than most ways round, so that all others see that it has begun.
+const SILENT_TIMES: u64 = 3;
+const SILENCE: Duration = Duration::from_millis(4);
+const TURNS: u32 = 16;
+const TURN: Duration = Duration::from_millis(2);
+const DENSE: (usize, Duration) = (8, Duration::from_millis(8));
+const LONGEST_YIELD: Duration = Duration::from_millis(100);
+
+/// Experiments that are made without a rest before them.
+const SOON: u32 = 2;
+
+/// How long traffic that no loop was found in is left alone at first, and at most.
+const FIRST_REST: Duration = Duration::from_millis(200);
+const LONGEST_REST: Duration = Duration::from_secs(600);
+
+/// Repeated frames are counted for so long, to see whether there are many more than there were.
+const BIN: Duration = Duration::from_millis(50);
+
+/// Those that make it worth another look at traffic that is left alone: twice as many as then, and these.
+const MANY_MORE: u32 = 32;
+
+/// Repeated frames whose pace is known.
+const PACED: usize = 32;
+
+/// What is suspected of a link's frames for one bus.
+#[derive(Debug)]
+pub struct Suspicion {
+    since: Moment,
+    spread: u32,
+    /// Repeated frames, each with its weight, less what else came.
+    heat: u32,
+    /// Experiments that have shown nothing, one after the other.
+    failures: u32,
+    /// What the next experiment waits for; none before the first.
+    threshold: Option<u32>,
+    not_before: Moment,
+    yields_until: Option<Moment>,
+    bin_began: Moment,
+    in_bin: u32,
+    /// The most repeated frames in a time of [`BIN`] since the last experiment, and before those that have shown nothing.
+    peak: u32,
+    usual: u32,
+    /// When the last repeated frames came; the next one goes to `next`.
+    times: [Moment; PACED],
+    next: usize,
+}
+
+impl Suspicion {
+    /// A link that begins at `now`.
+    pub fn new(now: Moment, random: &mut Rng) -> Self {
+        Self {
+            since: now,
+            spread: random.u32(0..SPREAD),
+            heat: 0,
+            failures: 0,
+            threshold: None,
+            not_before: now,
+            yields_until: None,
+            bin_began: now,
+            in_bin: 0,
+            peak: 0,
+            usual: 0,
+            times: [now; PACED],
+            next: 0,
+        }
+    }
+
+    /// A frame has come: whether an experiment should begin.
+    #[inline]
+    pub fn note(&mut self, is_repeated: bool, now: Moment, random: &mut Rng) -> bool {
+        if !is_repeated {
+            self.heat = self.heat.saturating_sub(1);
+            return false;
+        }
+        self.heat = self.heat.saturating_add(WEIGHT_OF_REPEATED);
+        if self.was_silent(now) {
+            self.yields_until = Some(now.after(LONGEST_YIELD));
+        } else if self.yields_until.is_some_and(|until| now >= until || self.is_dense(now)) {
+            self.yields_until = None;
+            self.not_before = self.not_before.max(now.after(TURN * random.u32(0..TURNS)));
+        }
+        self.times[self.next] = now;
+        self.next = (self.next + 1) % PACED;
+        self.look_at_bin(now);
+        self.in_bin += 1;
+        self.heat / WEIGHT_OF_REPEATED >= self.threshold(now)
+            && now >= self.not_before
+            && self.yields_until.is_none()
+    }
+
+    /// Experiments that have shown nothing since the last that showed something.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Whether no repeated frame has come for a while, where many did before.
+    fn was_silent(&self, now: Moment) -> bool {
+        let (oldest, newest) = self.paced();
+        let silent_ns = now.nanos_since(newest);
+        silent_ns >= SILENCE.as_nanos() as u64
+            && silent_ns / SILENT_TIMES > newest.nanos_since(oldest) / (PACED as u64 - 1)
+    }
+
+    /// Whether repeated frames come one after the other.
+    fn is_dense(&self, now: Moment) -> bool {
+        let (count, within) = DENSE;
+        now.since(self.times[(self.next + PACED - count) % PACED]) <= within
+    }
+
+    /// When the first and the last of the latest repeated frames came.
+    fn paced(&self) -> (Moment, Moment) {
+        (self.times[self.next], self.times[(self.next + PACED - 1) % PACED])
+    }
+
+    /// How many repeated frames come within a time, by the pace of the last ones.
+    pub fn expected_within(&self, time: Duration) -> u64 {
+        let (oldest, newest) = self.paced();
+        let span_ns = u128::from(newest.nanos_since(oldest).max(1));
+        u64::try_from(time.as_nanos() * (PACED as u128 - 1) / span_ns).unwrap_or(u64::MAX)
+    }
+
+    /// An experiment has shown nothing: after the first of them, the traffic is left alone for a while.
+    pub fn fail(&mut self, now: Moment) {
+        let doublings = self.failures.min(MOST_DOUBLINGS);
+        self.failures += 1;
+        self.threshold = Some(AFTERWARDS << doublings);
+        self.heat = 0;
+        if let Some(rests) = doublings.checked_sub(SOON) {
+            self.not_before = now.after((FIRST_REST * (1 << rests)).min(LONGEST_REST));
+        }
+        self.usual = self.usual.max(self.peak).max(self.in_bin);
+        self.peak = 0;
+        (self.bin_began, self.in_bin) = (now, 0);
+    }
+
+    /// A loop was found, and may be there still when frames cross again.
+    pub fn begin_again(&mut self, now: Moment) {
+        self.threshold = Some(AFTERWARDS);
+        (self.heat, self.failures, self.not_before) = (0, 0, now);
+        (self.bin_began, self.in_bin) = (now, 0);
+    }
+
+    fn threshold(&self, now: Moment) -> u32 {
+        self.threshold.unwrap_or_else(|| {
+            let is_settled = now.since(self.since) > SETTLED_AFTER;
+            FIRST + self.spread + if is_settled { OF_SETTLED } else { 0 }
+        })
+    }
+
+    /// Where there are many more repeated frames than there were of those that come by themselves, something is new.
+    fn look_at_bin(&mut self, now: Moment) {
+        if now.since(self.bin_began) < BIN {
+            if self.failures > 0 && self.in_bin >= self.usual.saturating_mul(2).saturating_add(MANY_MORE) {
+                self.usual = self.in_bin;
+                self.failures = 0;
+                self.threshold = None;
+                self.not_before = now;
+            }
+            return;
+        }
+        self.peak = self.peak.max(self.in_bin);
+        (self.bin_began, self.in_bin) = (now, 0);
+    }
+}
