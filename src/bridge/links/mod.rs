@@ -35,7 +35,7 @@ use crate::session::{Role, Session, SessionConfig};
 use crate::wire::v5::Goodbye;
 
 /// Links at the same time. Each has a stream, bus sockets, and, once it is busy, at most about 750 KiB of buffers and
-/// 384 KiB for each bus. On SocketCAN with one bus the descriptors of 300 clients, three each, stay within a limit of 1,024; a
+/// 448 KiB for each bus. On SocketCAN with one bus the descriptors of 300 clients, three each, stay within a limit of 1,024; a
 /// hosted software bus takes one more a link, and where they run out, new links wait for a bus.
 pub const MAX_LINKS: usize = 480;
 

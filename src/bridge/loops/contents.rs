@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::frame::Image;
 use crate::moment::Moment;
 
-/// Contents that are remembered; a new one takes the place of an older. As many as a saturated bus of 500 kbit/s carries in a
-/// second.
-const SLOTS: usize = 4096;
+/// Contents that are remembered; a new one takes the place of an older. As many as a saturated bus of 1 Mbit/s carries in a
+/// second; 64 KiB, which go back to the kernel with the link (`engine/memory.rs`).
+const SLOTS: usize = 8192;
 
 /// The content of a frame as a number. Two contents have the same by a chance of one in four billions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -74,13 +74,14 @@ impl Slot {
 /// Contents, and when each was last put on the bus.
 #[derive(Debug)]
 pub struct Contents {
-    slots: Box<[u64]>,
+    /// None before the first frame: most strangers have none.
+    slots: Vec<u64>,
 }
 
 impl Contents {
     /// Nothing was put on the bus.
     pub fn new() -> Self {
-        Self { slots: vec![0; SLOTS].into() }
+        Self { slots: Vec::new() }
     }
 
     /// A frame has come: whether one of the same content was put on the bus within `horizon`.
@@ -97,6 +98,9 @@ impl Contents {
     /// A frame was put on the bus.
     #[inline]
     pub fn wrote(&mut self, content: Fingerprint, now: Moment) {
+        if self.slots.is_empty() {
+            self.slots = vec![0; SLOTS];
+        }
         let was_repeated = self.was_repeated(content);
         self.slots[content.place()] = Slot::new(content, micros(now), was_repeated).0;
     }
@@ -109,7 +113,7 @@ impl Contents {
 
     #[inline]
     fn slot(&self, content: Fingerprint) -> Slot {
-        Slot(self.slots[content.place()])
+        Slot(self.slots.get(content.place()).copied().unwrap_or(0))
     }
 }
 
