@@ -12,7 +12,7 @@ use canip_peer::bus::BusKind;
 
 use crate::books::{assert_balanced, assert_books, unaccounted};
 use crate::program::{Finished, Program, unique_name};
-use crate::traffic::{Arrival, Load, Meter, Place, now_us};
+use crate::traffic::{Arrival, Load, Meter, Place, now_us, processor};
 
 /// Frames a second, each way. The lab's emulated processors carry 8,000 a second with nothing else to do.
 pub const RATE: u32 = 1_000;
@@ -155,15 +155,17 @@ impl Scene {
         self.flows[flow].deaf.push((from, u32::MAX));
     }
 
-    /// Waits until frames cross both ways that were sent after `since_us`, and notes how long that took.
+    /// Waits until frames cross both ways that were sent after `since_us`, and notes how long that took from when both buses
+    /// took frames: how long it takes to set an interface up is the kernel's affair.
     pub fn recover(&mut self, since_us: u32) -> Duration {
+        let carried_us = self.flows.iter().map(|flow| flow.load.first_given_since(since_us)).max().unwrap();
         let mut worst = Duration::ZERO;
         for flow in &mut self.flows {
             let Arrival { number, received_at_us, .. } = flow.meter.first_since(since_us);
             if let Some((_, until)) = flow.deaf.last_mut().filter(|(_, until)| *until == u32::MAX) {
                 *until = number;
             }
-            worst = worst.max(Duration::from_micros((received_at_us - since_us).into()));
+            worst = worst.max(Duration::from_micros(received_at_us.saturating_sub(carried_us).into()));
         }
         self.trials += 1;
         self.worst_recovery = self.worst_recovery.max(worst);
@@ -361,17 +363,22 @@ fn balance_direction(
 
 fn start_server(place: &Place, address: &str, port: u16, options: &Options) -> Program {
     let Options { under, arguments } = options;
-    start(under, &format!("server {} --bind {address} --port {port} {arguments}", bus(place)))
+    start(place, 0, under, &format!("server {} --bind {address} --port {port} {arguments}", bus(place)))
 }
 
 fn start_client(place: &Place, address: &str, port: u16, options: &Options) -> Program {
     let Options { under, arguments } = options;
-    start(under, &format!("client {} --host {address} --port {port} {arguments}", bus(place)))
+    start(place, 1, under, &format!("client {} --host {address} --port {port} {arguments}", bus(place)))
 }
 
-fn start(under: &str, arguments: &str) -> Program {
-    let line =
-        format!("{under} {} {arguments} --max-age {}", env!("CARGO_BIN_EXE_canip_peer"), MAX_AGE.as_millis());
+/// Starts a side; on CAN on a processor of its own ([`processor`]).
+fn start(place: &Place, number: usize, under: &str, arguments: &str) -> Program {
+    let pinned = match place.kind {
+        BusKind::SocketCan => format!("taskset --cpu-list {}", processor(number)),
+        BusKind::Software => String::new(),
+    };
+    let (program, max_age_ms) = (env!("CARGO_BIN_EXE_canip_peer"), MAX_AGE.as_millis());
+    let line = format!("{pinned} {under} {program} {arguments} --max-age {max_age_ms}");
     let mut words = line.split_whitespace();
     let mut command = Command::new(words.next().unwrap());
     command.args(words);
