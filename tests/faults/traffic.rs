@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -30,6 +30,13 @@ pub struct Place {
 
 /// How long a thread waits before it looks whether it is told something.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// Between two looks at what is due.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// A thread that is woken later than this is kept from running by others. By themselves emulated processors wake one within a
+/// millisecond or two.
+const STANDSTILL: Duration = Duration::from_millis(10);
 
 /// Between two frames that are sent only to see that those before have come out.
 const TRICKLE: Duration = Duration::from_millis(20);
@@ -130,6 +137,8 @@ struct LoadState {
     pace: Mutex<Pace>,
     given: Mutex<Vec<Given>>,
     next: AtomicU32,
+    /// For how long the thread was not let run, in all.
+    stood_still_us: AtomicU64,
 }
 
 /// Sends frames at a steady rate from a thread of its own. What the bus does not take is not sent later, and has no number.
@@ -147,6 +156,7 @@ impl Load {
             pace: Mutex::new(Pace::Full),
             given: Mutex::default(),
             next: AtomicU32::new(0),
+            stood_still_us: AtomicU64::new(0),
         });
         let (state, kind) = (Arc::clone(&shared), place.kind);
         let sender = std::thread::spawn(move || send_load(&state, kind, identifier, per_second));
@@ -161,6 +171,11 @@ impl Load {
     /// The number that the next frame will have.
     pub fn next(&self) -> u32 {
         self.shared.next.load(Ordering::SeqCst)
+    }
+
+    /// For how long the machine has not let the load's thread run so far, and so other threads neither.
+    pub fn stood_still(&self) -> Duration {
+        Duration::from_micros(self.shared.stood_still_us.load(Ordering::SeqCst))
     }
 
     /// Waits for a frame that was sent at `since_us` or later and that the bus was given; when the first of those was sent.
@@ -267,7 +282,12 @@ fn send_load(state: &LoadState, kind: BusKind, identifier: u16, per_second: u32)
             });
         }
         drop(open);
-        std::thread::sleep(if pace == Pace::Full { Duration::from_millis(1) } else { TRICKLE });
+        let (pause, paused_at) = (if pace == Pace::Full { PAUSE } else { TRICKLE }, Instant::now());
+        std::thread::sleep(pause);
+        let late = paused_at.elapsed().saturating_sub(pause);
+        if late >= STANDSTILL {
+            state.stood_still_us.fetch_add(late.as_micros() as u64, Ordering::SeqCst);
+        }
     }
 }
 
