@@ -314,6 +314,30 @@ fn links_that_change_are_noticed() {
     assert_eq!(state(name).unwrap(), InterfaceState::Missing);
 }
 
+/// The kernel has a way to be asked by which it first looks for a module of the interface's name, and lets whoever asks wait.
+#[test]
+fn no_module_is_looked_for_to_see_that_an_interface_is_missing() {
+    const LOADER: &str = "/proc/sys/kernel/modprobe";
+    if !common::can_available() || !controllers_available() {
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("loader{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let (script, log) = (folder.join("modprobe"), folder.join("log"));
+    std::fs::write(&script, format!("#!/bin/sh\necho \"$*\" >>{}\nexit 1\n", log.display())).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let before = std::fs::read_to_string(LOADER).unwrap();
+    std::fs::write(LOADER, script.to_str().unwrap()).unwrap();
+    let found = state("nosuchcan0");
+    // That way, which shows that it would have been seen.
+    let _refused = Command::new("cansend").args(["nosuchcan1", "123#"]).output().unwrap();
+    std::fs::write(LOADER, before).unwrap();
+    let looked_for = std::fs::read_to_string(&log).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(found.unwrap(), InterfaceState::Missing);
+    assert!(looked_for.contains("nosuchcan1") && !looked_for.contains("nosuchcan0"), "{looked_for}");
+}
+
 /// One test, because it owns can0 and can1.
 #[test]
 fn bit_rates_of_real_controllers() {

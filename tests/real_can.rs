@@ -34,7 +34,7 @@ use can::{
 use every_kind::every_kind;
 use peer::python_peer;
 use program::{Program, unique_name};
-use socketcan::{CanFilter, Frame, Socket};
+use socketcan::{CanFilter, EmbeddedFrame, Frame, Socket};
 
 /// An mtu that has room for classic frames only, and one that has room for FD frames.
 const CLASSIC: u32 = 16;
@@ -501,6 +501,32 @@ fn interface_deleted_and_made_anew() {
         eventually("frames to cross again", || crosses(&near, &far) && crosses(&far, &near));
     }
     assert_connected_once(pair);
+}
+
+/// What came before an interface was deleted crosses, also if the bridge comes to look only afterwards: the kernel then tells
+/// it first that the interface is gone.
+#[test]
+fn what_came_before_a_deletion_crosses() {
+    const FRAMES: u32 = 100;
+    let Some(_lab) = can_available() else { return };
+    for engine in ["uring", "epoll"] {
+        let (near, far) = (unique_name("v"), unique_name("v"));
+        let _vcans = [Made::vcan(&near, CLASSIC), Made::vcan(&far, CLASSIC)];
+        let pair = Pair::start(&near, &far, &format!("--engine {engine}"));
+        let receiver = receiver(&far, &[CanFilter::new(0x100, 0x7FF)], Duration::from_secs(30));
+        pair.server.signal("STOP");
+        let sender = sender(&near);
+        (0..FRAMES).for_each(|index| send(&sender, &frame(0x100, &index.to_be_bytes())));
+        ip(&format!("link delete {near}"));
+        pair.server.signal("CONT");
+        for index in 0..FRAMES {
+            let received = receiver.read_frame().unwrap_or_else(|error| panic!("{engine}, {index}: {error}"));
+            assert_eq!(received.data(), &index.to_be_bytes(), "{engine}");
+        }
+        pair.server.wait_error(&format!("{near} is gone"));
+        let totals = pair.server.interrupt().totals();
+        assert_eq!((totals["taken"], totals["sent"]), (u64::from(FRAMES), u64::from(FRAMES)), "{totals:?}");
+    }
 }
 
 /// Asserts that the connection was the same from beginning to end.

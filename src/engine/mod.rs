@@ -10,6 +10,7 @@
 mod bus_write;
 pub mod epoll;
 pub mod memory;
+mod orphan;
 mod slots;
 mod socket;
 pub mod uring;
@@ -89,7 +90,8 @@ pub trait Handler {
     fn bus_packet(&mut self, token: Token, packet: &[u8], info: PacketInfo);
 
     /// A bus receives no more: `UnexpectedEof` where its far end closed, else the socket's error (`ENETDOWN`,
-    /// `ENODEV`), or the kernel's for want of memory. Told once; [`Engine::resume_bus`] tries again.
+    /// `ENODEV`), or the kernel's for want of memory. Told once; [`Engine::resume_bus`] tries again. Of a bus that is gone for
+    /// good (`ENODEV`) all that had come was handed on before.
     fn bus_stopped(&mut self, token: Token, error: io::Error);
 
     /// A bus watched with [`Engine::watch_bus_writable`] may take frames again.

@@ -22,8 +22,10 @@ fn on_the_best_buses(test: fn(Place, Place, &str)) {
     test(near, far, "can");
 }
 
-fn kill(program: &Program) {
+/// Kills it and waits for its end, as whoever starts the next one does: until then its port is taken.
+fn kill(program: &mut Program) {
     program.signal("KILL");
+    program.child.wait().unwrap();
 }
 
 #[test]
@@ -31,7 +33,7 @@ fn server_killed_under_load() {
     on_the_best_buses(|near, far, kind| {
         let mut scene = Scene::start(near, far, Options::default(), Options::default());
         for trial in 1..=trials() as usize {
-            kill(&scene.server);
+            kill(&mut scene.server);
             scene.restart_server("").finish();
             scene.server.wait_error("listening on ");
             let listening = now_us();
@@ -48,7 +50,7 @@ fn client_killed_under_load() {
     on_the_best_buses(|near, far, kind| {
         let mut scene = Scene::start(near, far, Options::default(), Options::default());
         for trial in 1..=trials() as usize {
-            kill(&scene.client);
+            kill(&mut scene.client);
             scene.restart_client().finish();
             scene.client.wait_error("engine: ");
             let restarted = now_us();
@@ -89,7 +91,7 @@ fn io_uring_forbidden_in_a_restart() {
         let mut scene = Scene::start(near, far, Options::default(), Options::default());
         let forbid = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/forbid-io-uring");
         for under in [forbid, ""] {
-            kill(&scene.server);
+            kill(&mut scene.server);
             scene.restart_server(under).finish();
             scene.server.wait_error("listening on ");
             let listening = now_us();
@@ -121,7 +123,7 @@ fn io_uring_switched_off_under_load() {
     std::fs::write(SWITCH, "2").unwrap();
     // Those that run have their rings.
     scene.run_a_while();
-    kill(&scene.server);
+    kill(&mut scene.server);
     scene.restart_server("").finish();
     scene.server.wait_error("listening on ");
     let listening = now_us();
@@ -159,14 +161,12 @@ fn nothing_that_was_killed_hinders_the_next() {
         for _ in 0..trials() * 5 {
             let is_server = random.bool();
             let delay = Duration::from_millis(random.u64(0..150));
-            let program = if is_server { &scene.server } else { &scene.client };
-            kill(program);
+            kill(if is_server { &mut scene.server } else { &mut scene.client });
             let killed = if is_server { scene.restart_server("") } else { scene.restart_client() };
             killed.finish();
             // The moment is random, which is what is tested: it may be before the next one is up.
             std::thread::sleep(delay);
-            let program = if is_server { &scene.server } else { &scene.client };
-            kill(program);
+            kill(if is_server { &mut scene.server } else { &mut scene.client });
             let killed = if is_server { scene.restart_server("") } else { scene.restart_client() };
             killed.finish();
             let awaited = if is_server { "listening on " } else { ": version 5" };
@@ -184,9 +184,10 @@ fn nothing_that_was_killed_hinders_the_next() {
 fn host_of_a_bus_killed() {
     let [near, far] = [software("near"), software("far")];
     for _ in 0..trials() * 5 {
-        let host = Program::bridge(&format!("server --can-interface software --can {} --port 0", near.name));
+        let mut host =
+            Program::bridge(&format!("server --can-interface software --can {} --port 0", near.name));
         host.wait_error("listening on ");
-        kill(&host);
+        kill(&mut host);
         host.finish();
     }
     // A bus on which nobody is but the dead.

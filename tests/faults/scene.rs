@@ -12,7 +12,7 @@ use canip_peer::bus::BusKind;
 
 use crate::books::{assert_balanced, assert_books, unaccounted};
 use crate::program::{Finished, Program, unique_name};
-use crate::traffic::{Arrival, Load, Meter, Place, now_us};
+use crate::traffic::{Arrival, Load, Meter, Place, now_us, processor};
 
 /// Frames a second, each way. The lab's emulated processors carry 8,000 a second with nothing else to do.
 pub const RATE: u32 = 1_000;
@@ -66,6 +66,8 @@ pub struct Scene {
     pub flows: [Flow; 2],
     trials: u32,
     worst_recovery: Duration,
+    /// The same less what the machine stood still meanwhile: what is limited.
+    worst_own_recovery: Duration,
     recovery_limit: Duration,
 }
 
@@ -125,6 +127,7 @@ impl Scene {
             flows,
             trials,
             worst_recovery,
+            worst_own_recovery: Duration::ZERO,
             recovery_limit: RECOVERY,
         };
         scene.run_a_while();
@@ -155,19 +158,29 @@ impl Scene {
         self.flows[flow].deaf.push((from, u32::MAX));
     }
 
-    /// Waits until frames cross both ways that were sent after `since_us`, and notes how long that took.
+    /// Waits until frames cross both ways that were sent after `since_us`, and notes how long that took from when both buses
+    /// took frames: how long it takes to set an interface up is the kernel's affair.
     pub fn recover(&mut self, since_us: u32) -> Duration {
+        let stood_still = self.stood_still();
+        let carried_us = self.flows.iter().map(|flow| flow.load.first_given_since(since_us)).max().unwrap();
         let mut worst = Duration::ZERO;
         for flow in &mut self.flows {
             let Arrival { number, received_at_us, .. } = flow.meter.first_since(since_us);
             if let Some((_, until)) = flow.deaf.last_mut().filter(|(_, until)| *until == u32::MAX) {
                 *until = number;
             }
-            worst = worst.max(Duration::from_micros((received_at_us - since_us).into()));
+            worst = worst.max(Duration::from_micros(received_at_us.saturating_sub(carried_us).into()));
         }
         self.trials += 1;
         self.worst_recovery = self.worst_recovery.max(worst);
+        let without_standing_still = worst.saturating_sub(self.stood_still() - stood_still);
+        self.worst_own_recovery = self.worst_own_recovery.max(without_standing_still);
         worst
+    }
+
+    /// For how long the machine has kept the threads of the loads from running so far.
+    fn stood_still(&self) -> Duration {
+        self.flows.iter().map(|flow| flow.load.stood_still()).max().unwrap()
     }
 
     /// What must have recovered within a second, by default, has so long.
@@ -177,7 +190,9 @@ impl Scene {
 
     /// Ends loads and programs.
     pub fn finish(self) -> Account {
-        let Scene { server, client, flows, trials, worst_recovery, recovery_limit, .. } = self;
+        let Scene {
+            server, client, flows, trials, worst_recovery, worst_own_recovery, recovery_limit, ..
+        } = self;
         let [there, back] = flows.map(|Flow { load, meter, deaf }| {
             let given = load.finish(&meter);
             (given, meter, deaf)
@@ -191,7 +206,7 @@ impl Scene {
             let arrivals = meter.into_arrivals();
             Direction { given, arrivals, deaf }
         });
-        Account { server, client, directions, trials, worst_recovery, recovery_limit }
+        Account { server, client, directions, trials, worst_recovery, worst_own_recovery, recovery_limit }
     }
 }
 
@@ -236,6 +251,8 @@ pub struct Account {
     pub directions: [Direction; 2],
     trials: u32,
     worst_recovery: Duration,
+    /// The same less what the machine stood still meanwhile: what is limited.
+    worst_own_recovery: Duration,
     recovery_limit: Duration,
 }
 
@@ -334,7 +351,8 @@ impl Account {
         );
         crate::say(&line);
         assert!(too_old <= overdue, "{line}{totals:?}");
-        assert!(self.worst_recovery <= self.recovery_limit, "{line}{totals:?}");
+        let own = self.worst_own_recovery;
+        assert!(own <= self.recovery_limit, "{own:?} of {line}{totals:?}");
     }
 }
 
@@ -361,17 +379,22 @@ fn balance_direction(
 
 fn start_server(place: &Place, address: &str, port: u16, options: &Options) -> Program {
     let Options { under, arguments } = options;
-    start(under, &format!("server {} --bind {address} --port {port} {arguments}", bus(place)))
+    start(place, 0, under, &format!("server {} --bind {address} --port {port} {arguments}", bus(place)))
 }
 
 fn start_client(place: &Place, address: &str, port: u16, options: &Options) -> Program {
     let Options { under, arguments } = options;
-    start(under, &format!("client {} --host {address} --port {port} {arguments}", bus(place)))
+    start(place, 1, under, &format!("client {} --host {address} --port {port} {arguments}", bus(place)))
 }
 
-fn start(under: &str, arguments: &str) -> Program {
-    let line =
-        format!("{under} {} {arguments} --max-age {}", env!("CARGO_BIN_EXE_canip_peer"), MAX_AGE.as_millis());
+/// Starts a side; on CAN on a processor of its own ([`processor`]).
+fn start(place: &Place, number: usize, under: &str, arguments: &str) -> Program {
+    let pinned = match place.kind {
+        BusKind::SocketCan => format!("taskset --cpu-list {}", processor(number)),
+        BusKind::Software => String::new(),
+    };
+    let (program, max_age_ms) = (env!("CARGO_BIN_EXE_canip_peer"), MAX_AGE.as_millis());
+    let line = format!("{pinned} {under} {program} {arguments} --max-age {max_age_ms}");
     let mut words = line.split_whitespace();
     let mut command = Command::new(words.next().unwrap());
     command.args(words);

@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,6 +14,8 @@ use std::time::{Duration, Instant, SystemTime};
 use canip_peer::bus::software::{self, Host};
 use canip_peer::bus::{self, BusKind, Packet, Receiver, interpret};
 use canip_peer::frame::{Frame, Identifier, Image};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use socketcan::{CanFilter, CanSocket, Socket, SocketOptions};
 
 use crate::can::eventually;
@@ -28,6 +30,13 @@ pub struct Place {
 
 /// How long a thread waits before it looks whether it is told something.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// Between two looks at what is due.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// A thread that is woken later than this is kept from running by others. By themselves emulated processors wake one within a
+/// millisecond or two.
+const STANDSTILL: Duration = Duration::from_millis(10);
 
 /// Between two frames that are sent only to see that those before have come out.
 const TRICKLE: Duration = Duration::from_millis(20);
@@ -116,12 +125,20 @@ enum Pace {
     Stop,
 }
 
+/// A frame that the bus was given.
+#[derive(Clone, Copy)]
+struct Given {
+    number: u32,
+    sent_at_us: u32,
+}
+
 struct LoadState {
     open: Mutex<Open>,
     pace: Mutex<Pace>,
-    /// Numbers of the frames that the bus was given, in order.
-    given: Mutex<Vec<u32>>,
+    given: Mutex<Vec<Given>>,
     next: AtomicU32,
+    /// For how long the thread was not let run, in all.
+    stood_still_us: AtomicU64,
 }
 
 /// Sends frames at a steady rate from a thread of its own. What the bus does not take is not sent later, and has no number.
@@ -139,6 +156,7 @@ impl Load {
             pace: Mutex::new(Pace::Full),
             given: Mutex::default(),
             next: AtomicU32::new(0),
+            stood_still_us: AtomicU64::new(0),
         });
         let (state, kind) = (Arc::clone(&shared), place.kind);
         let sender = std::thread::spawn(move || send_load(&state, kind, identifier, per_second));
@@ -155,6 +173,22 @@ impl Load {
         self.shared.next.load(Ordering::SeqCst)
     }
 
+    /// For how long the machine has not let the load's thread run so far, and so other threads neither.
+    pub fn stood_still(&self) -> Duration {
+        Duration::from_micros(self.shared.stood_still_us.load(Ordering::SeqCst))
+    }
+
+    /// Waits for a frame that was sent at `since_us` or later and that the bus was given; when the first of those was sent.
+    pub fn first_given_since(&self, since_us: u32) -> u32 {
+        let is_since = |given: &&Given| given.sent_at_us >= since_us;
+        eventually("the bus to take a frame", || {
+            self.shared.given.lock().unwrap().last().filter(is_since).is_some()
+        });
+        let given = self.shared.given.lock().unwrap();
+        // They are in order, as those that came out are.
+        given[given.partition_point(|given| given.sent_at_us < since_us)].sent_at_us
+    }
+
     /// Sends no more than it takes until `meter` has seen what was sent before, then nothing; the numbers that the bus
     /// was given.
     pub fn finish(mut self, meter: &Meter) -> Vec<u32> {
@@ -168,11 +202,11 @@ impl Load {
         drop(self.shared.open.lock().unwrap());
         let last = self.next() - 1;
         meter.wait("the very last frame", |arrivals| arrivals.last().is_some_and(|it| it.number == last));
-        let has_heard = || self.shared.given.lock().unwrap().last() == Some(&last);
+        let has_heard = || self.shared.given.lock().unwrap().last().is_some_and(|it| it.number == last);
         eventually("the load to hear its last frame", has_heard);
         self.set(Pace::Stop);
         self.sender.take().unwrap().join().unwrap();
-        std::mem::take(&mut *self.shared.given.lock().unwrap())
+        self.shared.given.lock().unwrap().iter().map(|given| given.number).collect()
     }
 
     fn set(&self, pace: Pace) {
@@ -189,7 +223,27 @@ impl Drop for Load {
     }
 }
 
+/// One of the processors that this test may use. What sends into a virtual interface must stay on one: its frames wait in a
+/// queue of the processor that sends, and where that is busy a thread of the kernel delivers them later (`ksoftirqd`, Linux
+/// 6.1). A sender that moves to another processor meanwhile overtakes itself.
+pub fn processor(number: usize) -> usize {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
+    let numbers: Vec<usize> =
+        (0..CpuSet::count()).filter(|&number| allowed.is_set(number).unwrap()).collect();
+    numbers[number % numbers.len()]
+}
+
+fn stay_on(processor: usize) {
+    let mut only = CpuSet::new();
+    only.set(processor).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &only).unwrap();
+}
+
 fn send_load(state: &LoadState, kind: BusKind, identifier: u16, per_second: u32) {
+    if kind == BusKind::SocketCan {
+        // Each direction's on its own.
+        stay_on(processor(usize::from(identifier >> 8)));
+    }
     let identifier_of_frames = Identifier::standard(identifier.into()).unwrap();
     let mut receiver = Receiver::new();
     let mut start = Instant::now();
@@ -205,9 +259,10 @@ fn send_load(state: &LoadState, kind: BusKind, identifier: u16, per_second: u32)
         let open = state.open.lock().unwrap();
         while sent < due {
             let number = state.next.load(Ordering::SeqCst);
+            let sent_at_us = now_us();
             let mut payload = [0; 8];
             payload[..4].copy_from_slice(&number.to_be_bytes());
-            payload[4..].copy_from_slice(&now_us().to_be_bytes());
+            payload[4..].copy_from_slice(&sent_at_us.to_be_bytes());
             let frame = Frame::data(identifier_of_frames, &payload).unwrap();
             if bus::send(open.socket.as_fd(), frame.image().as_bytes()).is_err() {
                 // Down, gone, or busy: what was due meanwhile is not made up for.
@@ -217,15 +272,22 @@ fn send_load(state: &LoadState, kind: BusKind, identifier: u16, per_second: u32)
             sent += 1;
             state.next.store(number + 1, Ordering::SeqCst);
             if kind == BusKind::Software {
-                state.given.lock().unwrap().push(number);
+                state.given.lock().unwrap().push(Given { number, sent_at_us });
             }
         }
         if kind == BusKind::SocketCan {
             let mut given = state.given.lock().unwrap();
-            take(&mut receiver, kind, open.socket.as_fd(), identifier, |[number, _], _| given.push(number));
+            take(&mut receiver, kind, open.socket.as_fd(), identifier, |[number, sent_at_us], _| {
+                given.push(Given { number, sent_at_us });
+            });
         }
         drop(open);
-        std::thread::sleep(if pace == Pace::Full { Duration::from_millis(1) } else { TRICKLE });
+        let (pause, paused_at) = (if pace == Pace::Full { PAUSE } else { TRICKLE }, Instant::now());
+        std::thread::sleep(pause);
+        let late = paused_at.elapsed().saturating_sub(pause);
+        if late >= STANDSTILL {
+            state.stood_still_us.fetch_add(late.as_micros() as u64, Ordering::SeqCst);
+        }
     }
 }
 

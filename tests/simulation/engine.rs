@@ -158,7 +158,11 @@ impl SimulatedEngine {
                 let taken = self.world.borrow_mut().can.sockets[bus.socket].error.take();
                 if let Some(number) = taken {
                     bus.is_receiving = false;
-                    handler.bus_stopped(bus.token, error(number));
+                    let token = bus.token;
+                    if number == libc::ENODEV {
+                        self.report_rest(index, handler);
+                    }
+                    handler.bus_stopped(token, error(number));
                 }
             }
             Ready::Writable(index) => {
@@ -181,21 +185,31 @@ impl SimulatedEngine {
         let Some(bus) = &self.buses[index] else { return };
         let count = self.world.borrow_mut().random.usize(1..=PACKETS);
         for _ in 0..count {
-            let Packet { frame, received_at_ns, dropped_total, .. } = {
-                let world = &mut *self.world.borrow_mut();
-                let Some(packet) = world.can.sockets[bus.socket].queue.pop_front() else { return };
-                world.trace.number(world.now_ns, b'P', [bus.socket as u64, packet.mark.into()]);
-                world.checker.given(self.process, packet.mark);
-                packet
-            };
-            let received_at = Some(WallTime::from_nanos(received_at_ns));
-            let dropped_total = (dropped_total > 0).then_some(dropped_total);
-            handler.bus_packet(
-                bus.token,
-                frame.image().as_bytes(),
-                PacketInfo { received_at, dropped_total },
-            );
+            if !self.report_packet(bus, handler) {
+                return;
+            }
         }
+    }
+
+    /// What a socket holds whose interface is gone.
+    fn report_rest(&self, index: usize, handler: &mut impl Handler) {
+        let Some(bus) = &self.buses[index] else { return };
+        while self.report_packet(bus, handler) {}
+    }
+
+    /// False if there was none.
+    fn report_packet(&self, bus: &BusSocket, handler: &mut impl Handler) -> bool {
+        let Packet { frame, received_at_ns, dropped_total, .. } = {
+            let world = &mut *self.world.borrow_mut();
+            let Some(packet) = world.can.sockets[bus.socket].queue.pop_front() else { return false };
+            world.trace.number(world.now_ns, b'P', [bus.socket as u64, packet.mark.into()]);
+            world.checker.given(self.process, packet.mark);
+            packet
+        };
+        let received_at = Some(WallTime::from_nanos(received_at_ns));
+        let dropped_total = (dropped_total > 0).then_some(dropped_total);
+        handler.bus_packet(bus.token, frame.image().as_bytes(), PacketInfo { received_at, dropped_total });
+        true
     }
 
     fn report_bytes(&mut self, index: usize, handler: &mut impl Handler) {

@@ -13,7 +13,7 @@ use super::slots::{Key, Slots};
 use super::socket::{receive, send_some, shutdown_write};
 use super::{
     BusId, Consumed, Engine, Handler, Packing, STREAM_RECEIVE_BYTES, Sending, StreamId, TURN_PACKET_BYTES,
-    TURN_STREAM_BYTES, Token, Written, bus_write, closed,
+    TURN_STREAM_BYTES, Token, Written, bus_write, closed, orphan,
 };
 use crate::buffer::SendBuffer;
 use crate::bus::{RECEIVE_BATCH, Receiver};
@@ -207,11 +207,17 @@ impl EpollEngine {
             Ok(count) => return (count, bytes),
             Err(error) if is_passing(&error) => {}
             Err(error) => {
+                let rest = if orphan::is_orphaned(&error) { self.take_rest(key, handler) } else { Ok(()) };
                 let unwatched = self.set_interest(key, |interest| interest.readable = false);
-                handler.bus_stopped(token, unwatched.err().unwrap_or(error));
+                handler.bus_stopped(token, unwatched.and(rest).err().unwrap_or(error));
             }
         }
         (0, bytes)
+    }
+
+    fn take_rest(&mut self, key: Key, handler: &mut impl Handler) -> io::Result<()> {
+        let Some(Entry::Bus(bus)) = self.entries.find(key) else { return Ok(()) };
+        orphan::take_rest(&mut self.packets, bus.descriptor.as_fd(), bus.token, handler)
     }
 
     fn serve_stream(&mut self, ready: Ready, handler: &mut impl Handler) {

@@ -1,7 +1,7 @@
 //! Receiving: one multishot operation a descriptor, into shared rings of buffers.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use io_uring::types::Fd;
 use io_uring::{cqueue, opcode};
@@ -10,8 +10,9 @@ use super::descriptor::End;
 use super::operation::Operation;
 use super::ring::Completion;
 use super::{UringEngine, is_passing, packet};
+use crate::bus::Receiver;
 use crate::engine::slots::Key;
-use crate::engine::{Consumed, Handler, STREAM_RECEIVE_BYTES};
+use crate::engine::{Consumed, Handler, STREAM_RECEIVE_BYTES, orphan};
 
 impl UringEngine {
     pub(super) fn receive_packets(&mut self, key: Key) -> io::Result<()> {
@@ -63,7 +64,14 @@ impl UringEngine {
                 (Err(error), _) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
                 (Err(error), _) => stopped = Some(error),
             }
-            if let (Some(error), false) = (stopped.take(), bus.closing) {
+            if let (Some(mut error), false) = (stopped.take(), bus.closing) {
+                // Completions of the same receive come in order: those before this one were handed on.
+                if orphan::is_orphaned(&error)
+                    && let Err(failed) =
+                        orphan::take_rest(&mut Receiver::new(), bus.descriptor.as_fd(), bus.token, handler)
+                {
+                    error = failed;
+                }
                 handler.bus_stopped(bus.token, error);
             } else if !more {
                 // Out of buffers, or the kernel ended it for reasons of its own: armed again after recycling.
