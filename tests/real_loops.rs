@@ -27,6 +27,9 @@ const CLASSIC: u32 = 16;
 /// Frames that may go round before the loop is found.
 const PASSES: u64 = 200;
 
+/// Emulated processors may take long for a pass, and a frame that is too old ends a loop, too.
+const UNHURRIED: &str = "--max-age 2000";
+
 /// Longer than the first pause, and shorter than the second.
 const SILENCE: Duration = Duration::from_millis(1_500);
 
@@ -65,13 +68,13 @@ fn wait_for_silence(count: impl Fn() -> u64) {
     }
 }
 
-/// Asserts that somebody found the loop in time, and the other end was told; `originals` frames were sent.
-fn assert_found(finished: &[Finished], originals: u64) {
+/// Asserts that somebody found the loop within so many passes, and the other end was told; `originals` frames were sent.
+fn assert_found(finished: &[Finished], originals: u64, passes: u64) {
     assert!(lines_with(finished, FOUND) >= 1, "nobody found it");
     assert!(lines_with(finished, TOLD) >= 1, "nobody was told");
     for program in finished {
         let totals = program.totals();
-        assert!(totals["received"] <= originals + PASSES, "{totals:?}");
+        assert!(totals["received"] <= originals + passes, "{totals:?}");
     }
 }
 
@@ -102,9 +105,9 @@ impl Ring {
                 ip(&format!("-n {at} link set {to} up"));
             }
             let bridge = env!("CARGO_BIN_EXE_canip_peer");
-            let server = start_in(host, &format!("{bridge} server --can {} --port 0", Ring::CAN));
+            let server = start_in(host, &format!("{bridge} server --can {} --port 0 {UNHURRIED}", Ring::CAN));
             let target = format!("--host 192.0.2.{} --port {}", number * 4 + 1, server.port());
-            let client = start_in(next, &format!("{bridge} client --can {} {target}", Ring::CAN));
+            let client = start_in(next, &format!("{bridge} client --can {} {target} {UNHURRIED}", Ring::CAN));
             client.wait_error("connected to ");
             programs.extend([client, server]);
         }
@@ -126,17 +129,18 @@ fn one_frame_in_a_ring_of_three_hosts() {
     let ring = Ring::start();
     start_in(&ring.hosts[0], "cansend vcan0 123#11223344").finish();
     ring.wait_for_silence();
-    assert_found(&ring.finish(), 1);
+    assert_found(&ring.finish(), 1, PASSES);
 }
 
-/// A hundred frames a second, each another, for a second.
+/// Twenty frames a second, each another, for two seconds. All six ends see them come back at the same time, and may be in each
+/// other's way when they try whether they do: that takes more passes, by chance, and most on a slow machine.
 #[test]
 fn many_frames_in_a_ring_of_three_hosts() {
     let Some(_lab) = can_available() else { return };
     let ring = Ring::start();
-    start_in(&ring.hosts[0], "cangen vcan0 -g 10 -n 100 -I 123 -D i -L 8").finish();
+    start_in(&ring.hosts[0], "cangen vcan0 -g 50 -n 40 -I 123 -D i -L 8").finish();
     ring.wait_for_silence();
-    assert_found(&ring.finish(), 100);
+    assert_found(&ring.finish(), 40, 10 * PASSES);
 }
 
 /// can0 and can1 are on one wire: what either end puts there, the other takes for news.
@@ -144,14 +148,15 @@ fn many_frames_in_a_ring_of_three_hosts() {
 fn both_ends_on_one_wire() {
     let Some(_lab) = controllers_available() else { return };
     let _controllers = ["can0", "can1"].map(Made::controller);
-    let server = Program::bridge("server --can can0 --port 0");
-    let client = Program::bridge(&format!("client --can can1 --host 127.0.0.1 --port {}", server.port()));
+    let server = Program::bridge(&format!("server --can can0 --port 0 {UNHURRIED}"));
+    let client =
+        Program::bridge(&format!("client --can can1 --host 127.0.0.1 --port {} {UNHURRIED}", server.port()));
     client.wait_error("connected to ");
     command("cansend can0 123#11223344").unwrap();
     let received =
         || command("cat /sys/class/net/can0/statistics/rx_packets").unwrap().trim().parse::<u64>().unwrap();
     wait_for_silence(received);
-    assert_found(&[client.interrupt(), server.interrupt()], 1);
+    assert_found(&[client.interrupt(), server.interrupt()], 1, PASSES);
 }
 
 /// A server and a client of it, and the interfaces that they join.
@@ -166,9 +171,11 @@ impl Pair {
     fn start() -> Pair {
         let (near, far) = (unique_name("v"), unique_name("v"));
         let interfaces = [&near, &far].map(|name| Made::vcan(name, CLASSIC));
-        let server = Program::bridge(&format!("server --can {near} --port 0"));
-        let client =
-            Program::bridge(&format!("client --can {far} --host 127.0.0.1 --port {}", server.port()));
+        let server = Program::bridge(&format!("server --can {near} --port 0 {UNHURRIED}"));
+        let client = Program::bridge(&format!(
+            "client --can {far} --host 127.0.0.1 --port {} {UNHURRIED}",
+            server.port()
+        ));
         client.wait_error("connected to ");
         Pair { near, far, programs: [client, server], _interfaces: interfaces }
     }

@@ -84,15 +84,16 @@ impl Contents {
         Self { slots: Vec::new() }
     }
 
-    /// A frame has come: whether one of the same content was put on the bus within `horizon`.
+    /// A frame has come: how many microseconds ago one of the same content was put on the bus, if that was within `horizon`.
     #[inline]
-    pub fn note(&mut self, content: Fingerprint, horizon: Duration, now: Moment) -> bool {
+    pub fn note(&mut self, content: Fingerprint, horizon: Duration, now: Moment) -> Option<u32> {
         let slot = self.slot(content);
-        let is_repeated = slot.holds(content) && slot.age_us(micros(now)) <= horizon.as_micros() as u32;
-        if is_repeated {
+        let age_us = slot.age_us(micros(now));
+        let is_repeated = slot.holds(content) && age_us <= horizon.as_micros() as u32;
+        is_repeated.then(|| {
             self.slots[content.place()] |= u64::from(REPEATED);
-        }
-        is_repeated
+            age_us
+        })
     }
 
     /// A frame was put on the bus.
@@ -163,15 +164,17 @@ mod tests {
         let mut contents = Contents::new();
         let at = |us: u64| Moment::from_nanos(us * 1_000);
         let (one, other) = (of("123#11"), of("123#22"));
-        assert!(!contents.note(one, HORIZON, at(0)));
+        assert_eq!(contents.note(one, HORIZON, at(0)), None);
         contents.wrote(one, at(12));
-        assert!(contents.note(one, HORIZON, at(50_012)) && contents.was_repeated(one));
-        assert!(!contents.note(other, HORIZON, at(50_012)) && !contents.was_repeated(other));
+        assert_eq!(contents.note(one, HORIZON, at(50_012)), Some(50_000));
+        assert_eq!(contents.note(other, HORIZON, at(50_012)), None);
+        assert!(contents.was_repeated(one) && !contents.was_repeated(other));
         // What was held for an experiment is still known when it comes back.
-        assert!(!contents.note(one, HORIZON, at(50_013)) && contents.was_repeated(one));
+        assert_eq!(contents.note(one, HORIZON, at(50_013)), None);
+        assert!(contents.was_repeated(one));
         // The clock of the slots goes around after 71 minutes.
         let wrap = 1 << 32;
-        contents.wrote(other, at(wrap - 5));
-        assert!(contents.note(other, HORIZON, at(wrap + 5)));
+        contents.wrote(other, at(wrap - 8));
+        assert_eq!(contents.note(other, HORIZON, at(wrap + 4)), Some(12));
     }
 }

@@ -21,8 +21,8 @@ const PROOF: i32 = 28;
 const BEGINNING: i32 = 3;
 const AGAINST: i32 = 3;
 
-/// What makes it likely enough to go on for longer: a chance of one in six.
-const LIKELY: i32 = 6;
+/// What makes it likely enough to go on for longer: more has agreed than has not.
+const LIKELY: i32 = BEGINNING + 1;
 
 /// Windows of one experiment, at most; and as how many one counts that says nothing.
 const MOST_WINDOWS: u32 = 80;

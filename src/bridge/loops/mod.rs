@@ -21,9 +21,9 @@ use crate::moment::Moment;
 /// The longest way round that is looked for, where no bus is overloaded.
 const LONGEST_WAY: Duration = Duration::from_millis(50);
 
-/// The ways round that the first experiments look for, each with the chance that a later one has that length, too: short
-/// ones hold frames up for a short time, and most ways are short.
-const WAYS: [Duration; 3] = [Duration::from_millis(8), Duration::from_millis(20), LONGEST_WAY];
+/// The ways round that an experiment looks for: the shorter, the shorter it holds frames up.
+const WAYS: [Duration; 4] =
+    [Duration::from_millis(8), Duration::from_millis(16), Duration::from_millis(30), LONGEST_WAY];
 
 /// Where the bus has been overloaded for so long, as the last of the signs of it shows that came within such a time, frames wait
 /// before each bus of a loop as long as they may: what is put on the bus is known for so long, and an experiment waits until
@@ -143,17 +143,17 @@ impl LoopWatch {
     #[inline]
     pub fn arrived(&mut self, frame: &Frame, now: Moment) -> bool {
         let content = Fingerprint::of(frame.image());
-        let is_repeated = self.contents.note(content, self.horizon(now), now);
+        let age_us = self.contents.note(content, self.horizon(now), now);
         match &mut self.phase {
             Phase::Watching => {
-                if self.suspicion.note(is_repeated, now, &mut self.random) {
+                if self.suspicion.note(age_us, now, &mut self.random) {
                     self.begin(now);
                 }
             }
             Phase::Emptying { .. } | Phase::Waiting { .. } => {}
             Phase::Listening { .. } => {
                 self.of_front += u32::from(self.front[..self.front_count].contains(&content));
-                self.of_repeated += u64::from(is_repeated);
+                self.of_repeated += u64::from(age_us.is_some());
             }
             Phase::Trying(experiment) => experiment.arrived(content, now),
             Phase::Paused { .. } => {}
@@ -284,12 +284,15 @@ impl LoopWatch {
 
     /// Holds both ways, so that what goes round comes into our queues.
     fn begin(&mut self, now: Moment) {
-        let number = self.suspicion.failures() as usize;
         self.takes_any = self.is_overloaded(now);
         self.way = if self.takes_any {
             OVERLOADED_WAY
         } else {
-            WAYS.get(number).copied().unwrap_or_else(|| WAYS[self.random.usize(..WAYS.len())])
+            // As it looks; longer, where that has shown nothing.
+            let usual = self.suspicion.usual_age() * 5 / 4;
+            let shortest = WAYS.iter().position(|way| *way >= usual).unwrap_or(WAYS.len() - 1);
+            let longest = (shortest + self.suspicion.failures() as usize).min(WAYS.len() - 1);
+            WAYS[self.random.usize(shortest..=longest)]
         };
         // Emptying, listening for half as long, and the first try.
         if !self.takes_any {

@@ -16,7 +16,7 @@ const FIRST: u32 = 24;
 const SPREAD: u32 = 48;
 
 /// What a link that has been there for so long waits for beside: the later one is to find the loop, and to stop.
-const SETTLED_AFTER: Duration = Duration::from_secs(2);
+const SETTLED_AFTER: Duration = Duration::from_secs(10);
 const OF_SETTLED: u32 = SPREAD;
 
 /// What a later experiment waits for, which doubles, where one after the other shows nothing, so often.
@@ -69,6 +69,8 @@ pub struct Suspicion {
     usual: u32,
     /// When the last repeated frames came; the next one goes to `next`.
     times: [Moment; PACED],
+    /// How long before each of them the same was put on the bus.
+    ages_us: [u32; PACED],
     next: usize,
 }
 
@@ -88,25 +90,27 @@ impl Suspicion {
             peak: 0,
             usual: 0,
             times: [now; PACED],
+            ages_us: [0; PACED],
             next: 0,
         }
     }
 
-    /// A frame has come: whether an experiment should begin.
+    /// A frame has come, and so long ago the same was put on the bus, if it was: whether an experiment should begin.
     #[inline]
-    pub fn note(&mut self, is_repeated: bool, now: Moment, random: &mut Rng) -> bool {
-        if !is_repeated {
+    pub fn note(&mut self, age_us: Option<u32>, now: Moment, random: &mut Rng) -> bool {
+        let Some(age_us) = age_us else {
             self.heat = self.heat.saturating_sub(1);
             return false;
-        }
+        };
         self.heat = self.heat.saturating_add(WEIGHT_OF_REPEATED);
         if self.was_silent(now) {
             self.yields_until = Some(now.after(LONGEST_YIELD));
         } else if self.yields_until.is_some_and(|until| now >= until || self.is_dense(now)) {
             self.yields_until = None;
-            self.not_before = self.not_before.max(now.after(TURN * random.u32(0..TURNS)));
+            let later = if self.is_settled(now) { TURNS } else { 0 };
+            self.not_before = self.not_before.max(now.after(TURN * (later + random.u32(0..TURNS))));
         }
-        self.times[self.next] = now;
+        (self.times[self.next], self.ages_us[self.next]) = (now, age_us);
         self.next = (self.next + 1) % PACED;
         self.look_at_bin(now);
         self.in_bin += 1;
@@ -126,6 +130,13 @@ impl Suspicion {
         let silent_ns = now.nanos_since(newest);
         silent_ns >= SILENCE.as_nanos() as u64
             && silent_ns / SILENT_TIMES > newest.nanos_since(oldest) / (PACED as u64 - 1)
+    }
+
+    /// How long before it comes again a frame was usually put on the bus: the median of the last ones.
+    pub fn usual_age(&self) -> Duration {
+        let mut ages_us = self.ages_us;
+        ages_us.sort_unstable();
+        Duration::from_micros(ages_us[PACED / 2].into())
     }
 
     /// Whether repeated frames come one after the other.
@@ -168,10 +179,12 @@ impl Suspicion {
     }
 
     fn threshold(&self, now: Moment) -> u32 {
-        self.threshold.unwrap_or_else(|| {
-            let is_settled = now.since(self.since) > SETTLED_AFTER;
-            FIRST + self.spread + if is_settled { OF_SETTLED } else { 0 }
-        })
+        self.threshold
+            .unwrap_or_else(|| FIRST + self.spread + if self.is_settled(now) { OF_SETTLED } else { 0 })
+    }
+
+    fn is_settled(&self, now: Moment) -> bool {
+        now.since(self.since) > SETTLED_AFTER
     }
 
     /// Where there are many more repeated frames than there were of those that come by themselves, something is new.
