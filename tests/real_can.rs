@@ -168,9 +168,13 @@ fn controllers_over_loopback() {
         let seen = carry_in_turns(&far, &["can0", "can1"], 0x200, 2_000);
         assert_eq!(seen[0], all, "what the bridge wrote");
     });
+    // A frame that the controller delivers once more, and late, comes before the bridge has ended, or behind that.
     let received = packets() - before;
     let totals = pair.server.interrupt().totals();
-    assert_eq!(totals["sent"], received, "what the controller received: {totals:?}");
+    let received = received..=packets() - before;
+    // Error frames are the driver's, not the controller's.
+    let sent = totals["sent"] - totals["error_frames"];
+    assert!(received.contains(&sent), "the controller received {received:?}: {totals:?}");
     assert!(totals["received"] >= 2_001, "{totals:?}");
 }
 

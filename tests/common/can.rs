@@ -253,7 +253,7 @@ fn count_load(socket: &CanSocket, load: Load) -> Outcome {
     outcome
 }
 
-/// Sends numbered frames into one interface a few at a time, each few when `watched` has seen as many, and returns the
+/// Sends numbered frames into one interface a few at a time, each few when `watched` has seen those before, and returns the
 /// numbers in the order in which each of `watched` saw them; the first of these sets the pace.
 ///
 /// For controllers: an SJA1000's receive queue holds 64 bytes, five frames of 8 bytes, and emulated ones deliver without
@@ -263,7 +263,7 @@ pub fn carry_in_turns(from: &str, watched: &[&str], identifier: u16, frames: u32
     const FRAMES_A_TURN: u32 = 4;
     let filter = CanFilter::new(identifier.into(), 0x7FF);
     let receivers: Vec<CanSocket> =
-        watched.iter().map(|interface| receiver(interface, &[filter], Duration::from_secs(10))).collect();
+        watched.iter().map(|interface| receiver(interface, &[filter], PATIENCE)).collect();
     let sender = sender(from);
     let mut seen = vec![Vec::new(); watched.len()];
     for first in (0..frames).step_by(FRAMES_A_TURN as usize) {
@@ -271,18 +271,18 @@ pub fn carry_in_turns(from: &str, watched: &[&str], identifier: u16, frames: u32
         for index in first..end {
             send(&sender, &frame(identifier.into(), &payload(index)));
         }
-        let mut wanted = end as usize;
+        let mut wanted = 0;
         for ((receiver, numbers), interface) in receivers.iter().zip(&mut seen).zip(watched) {
-            while numbers.len() < wanted {
+            // One that came twice stands for no other: it would leave one more in the controller's queue.
+            let mut missing = (first..end).filter(|index| !numbers.contains(index)).collect::<Vec<_>>();
+            while !missing.is_empty() || numbers.len() < wanted {
                 let received = receiver.read_frame().unwrap_or_else(|error| {
-                    panic!(
-                        "{interface} saw {} of {wanted} frames: {error}; the last: {numbers:?}",
-                        numbers.len()
-                    )
+                    panic!("{interface} has not seen {missing:?}, or {wanted} frames: {error}; it saw {numbers:?}")
                 });
                 let index = u32::from_be_bytes(*received.data().first_chunk().unwrap());
                 assert_eq!(received.data(), payload(index), "on {interface}");
                 numbers.push(index);
+                missing.retain(|it| *it != index);
             }
             // What the first has seen more of, the others must see too.
             wanted = wanted.max(numbers.len());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::frame::Image;
+use crate::frame::{CLASSIC_BYTES, Image, REMOTE_FLAG};
 use crate::moment::Moment;
 
 /// Contents that are remembered; a new one takes the place of an older. As many as a saturated bus of 1 Mbit/s carries in a
@@ -24,11 +24,16 @@ impl Fingerprint {
             product ^ (product >> 32)
         };
         let mut sum = mix(ODD, u64::from(image.id_word()) << 8 | image.len() as u64);
+        if image.as_bytes().len() == CLASSIC_BYTES {
+            let carried = if image.id_word() & REMOTE_FLAG == 0 { image.len() as u32 } else { 0 };
+            let unused = u64::MAX.checked_shl(8 * carried).unwrap_or(0);
+            return Self((mix(sum, u64::from_le_bytes(image.classic_payload()) & !unused) >> 16) as u32);
+        }
         let (words, rest) = image.payload().as_chunks::<8>();
         for word in words {
-            sum = mix(sum, u64::from_ne_bytes(*word));
+            sum = mix(sum, u64::from_le_bytes(*word));
         }
-        let last = rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        let last = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
         Self((mix(sum, last) >> 16) as u32)
     }
 
