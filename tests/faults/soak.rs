@@ -173,15 +173,16 @@ impl Resources {
     }
 }
 
-/// Asserts that the last quarter has no more of anything than the first had at some time.
+/// Asserts that the last quarter has no more memory than the first had at some time, nor keeps
+/// more descriptors: at a look there may be one more, as a connection comes before the one that it replaces has gone.
 fn assert_flat(looks: &[[Resources; 2]]) {
     let quarter = (looks.len() / 4).max(1);
     for side in 0..2 {
-        let most = |looks: &[[Resources; 2]]| {
+        let held = |looks: &[[Resources; 2]]| {
             let memory = looks.iter().map(|look| look[side].resident_kib).max().unwrap();
-            (memory, looks.iter().map(|look| look[side].descriptors).max().unwrap())
+            (memory, looks.iter().map(|look| look[side].descriptors).min().unwrap())
         };
-        let (first, last) = (most(&looks[..quarter]), most(&looks[looks.len() - quarter..]));
+        let (first, last) = (held(&looks[..quarter]), held(&looks[looks.len() - quarter..]));
         assert!(
             last.0 <= first.0 + GROWTH_KIB && last.1 <= first.1,
             "{first:?} has become {last:?}: {looks:?}"
