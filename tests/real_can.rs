@@ -266,7 +266,7 @@ fn controllers_between_network_namespaces() {
         let controller = candump(&in_far, "can0", ",300:7F0");
         let dump = candump(&in_near, to, ",300:7F0");
         let mut count = 0;
-        for identifier in 0x300..0x310 {
+        for identifier in 0x300..0x308 {
             command(&format!("{in_near} cangen {from} -n 4 -g 1 -I {identifier:X} -L 4 -D i")).unwrap();
             count += 4;
             let seen = controller.wait_output(count);
@@ -283,7 +283,7 @@ fn controllers_between_network_namespaces() {
         }
     }
     let totals = pair.server.interrupt().totals();
-    assert!(totals["sent"] >= 64 && totals["received"] >= 64, "{totals:?}");
+    assert!(totals["sent"] >= 32 && totals["received"] >= 32, "{totals:?}");
 }
 
 /// A peer that is cut off is dead within three heartbeats, also on a silent bus; one that is only silent is not.
@@ -312,7 +312,7 @@ fn a_peer_that_is_cut_off_is_found_dead() {
 /// A version 5 link that is cut for three seconds under 4,000 frames a second both ways.
 #[test]
 fn both_ends_agree_on_what_a_cut_cost() {
-    const FRAMES: u64 = 32_000;
+    const FRAMES: u64 = 24_000;
     let Some(_lab) = can_available() else { return };
     let hosts = Hosts::new();
     Hosts::add_vcan(&hosts.near, "vcan0");
