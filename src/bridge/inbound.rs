@@ -67,6 +67,8 @@ pub struct Inbound {
     is_in_line: bool,
     /// Whether what is put on the bus comes back; none where nobody wants to know.
     loops: Option<LoopWatch>,
+    /// The peer has found a loop, and keeps our frames off its bus: we do the same.
+    peer_has_found: bool,
     counters: InboundCounters,
 }
 
@@ -78,6 +80,7 @@ impl Inbound {
             waiting: Waiting::Reopened,
             is_in_line: false,
             loops: None,
+            peer_has_found: false,
             counters: InboundCounters::default(),
         }
     }
@@ -103,7 +106,8 @@ impl Inbound {
     pub fn push(&mut self, received: ReceivedFrame, now: Moment, is_allowed: bool) {
         self.counters.arrived += 1;
         let arrival = Arrival { at: now, origin: now.before_nanos(received.age_ns) };
-        let is_kept_off = self.loops.as_mut().is_some_and(|loops| !loops.arrived(&received.frame, now));
+        let is_kept_off = self.peer_has_found
+            || self.loops.as_mut().is_some_and(|loops| !loops.arrived(&received.frame, now));
         if is_kept_off {
             self.counters.looped += 1;
         } else if self.queue.is_stale(arrival, now) {
@@ -163,7 +167,7 @@ impl Inbound {
         mut accepted: impl FnMut(&[Frame], &[Arrival], Moment),
     ) -> io::Result<()> {
         let was_held = self.is_in_line;
-        self.discard_stale(now, was_held);
+        self.discard_stale(now, was_held, bus.is_some());
         self.mind_loops(now);
         if self.may_try_again(now) {
             self.waiting = Waiting::Nothing;
@@ -208,7 +212,7 @@ impl Inbound {
             if let Some(error) = written.stopped_by {
                 self.stopped(engine, bus, now, &error)?;
             }
-            self.discard_stale(now, was_held);
+            self.discard_stale(now, was_held, true);
         }
         if let Some(gate) = gate.as_mut().filter(|_| !matches!(self.waiting, Waiting::Allowance(_))) {
             gate.leave(&mut self.is_in_line);
@@ -228,29 +232,33 @@ impl Inbound {
         self.loops.as_ref().is_some_and(LoopWatch::holds_peer)
     }
 
-    /// Frames were sent to the peer all the same.
-    pub fn note_sent_to_peer(&mut self) {
-        if let Some(loops) = &mut self.loops {
-            loops.disturbed();
-        }
-    }
-
     /// Whether the peer's frames are kept off the bus, because a loop was found here.
     pub fn has_found_loop(&self) -> bool {
         self.loops.as_ref().is_some_and(LoopWatch::has_found)
     }
 
-    /// The peer has found a loop, or puts frames on its bus again: what stops one direction is to stop the other.
-    pub fn note_peer_found_loop(&mut self, has_found: bool) {
+    /// The peer has found a loop, or puts frames on its bus again: what stops one direction is to stop the other. Whether that
+    /// is news.
+    pub fn note_peer_found_loop(&mut self, has_found: bool, now: Moment) -> bool {
+        let is_news = std::mem::replace(&mut self.peer_has_found, has_found) != has_found;
+        if let Some(loops) = self.loops.as_mut().filter(|_| is_news) {
+            loops.begin_again(now);
+        }
+        is_news
+    }
+
+    /// A connection has been made, in place of an earlier one with the same peer.
+    pub fn begin_anew(&mut self, now: Moment) {
+        self.peer_has_found = false;
         if let Some(loops) = &mut self.loops {
-            loops.note_peer_found(has_found);
+            loops.begin_anew(now);
         }
     }
 
     /// The connection is about to end: nothing is held any more.
     pub fn let_go(&mut self) {
         if let Some(loops) = &mut self.loops {
-            loops.let_go();
+            loops.end();
         }
     }
 
@@ -261,9 +269,10 @@ impl Inbound {
     }
 
     fn mind_loops(&mut self, now: Moment) {
-        let Some(loops) = &mut self.loops else { return };
-        loops.advance(self.queue.frames(), now);
-        if loops.keeps_off() {
+        if let Some(loops) = &mut self.loops {
+            loops.advance(self.queue.frames(), now);
+        }
+        if self.peer_has_found || self.has_found_loop() {
             self.counters.looped += self.queue.clear() as u64;
         }
     }
@@ -277,12 +286,12 @@ impl Inbound {
         }
     }
 
-    /// Discards what is too old, which may be the bound's doing.
+    /// Discards what is too old, which may be the bound's doing; else, where there is a bus, it has more to do than it can.
     #[inline]
-    fn discard_stale(&mut self, now: Moment, was_held: bool) {
+    fn discard_stale(&mut self, now: Moment, was_held: bool, has_bus: bool) {
         let stale = self.queue.discard_stale(now);
         self.count_lost(stale, was_held);
-        if let Some(loops) = self.loops.as_mut().filter(|_| stale > 0) {
+        if let Some(loops) = self.loops.as_mut().filter(|_| stale > 0 && !was_held && has_bus) {
             loops.discarded(now);
         }
     }

@@ -150,8 +150,8 @@ impl Outbound {
     /// Sends what has gathered and what the session has to say, unless a buffer is in flight already; `sent` sees when
     /// the kernel received each frame, and when it was sent. `now` is when the turn began, which says nothing of frames
     /// that are sent long after: the process may have stood still. Whether they are fresh is told by `clock`, before each
-    /// piece. What grows too old even so, until TCP has taken the piece, is counted as overdue. What is held waits, unless the session has
-    /// something to say, which lies behind it.
+    /// piece. What grows too old even so, until TCP has taken the piece, is counted as overdue. What is held
+    /// waits; what the session has to say goes without it.
     ///
     /// # Errors
     /// The stream is broken.
@@ -178,6 +178,10 @@ impl Outbound {
             }
             let Some(empty) = self.spare.take() else { return Ok(()) };
             let (piece, frames) = self.take_piece(empty, session, now);
+            if frames == 0 && piece.is_sent() {
+                self.spare = Some(piece);
+                return Ok(());
+            }
             self.note_in_flight(frames);
             self.in_flight_start = piece.sent_bytes();
             sent(&self.in_flight, looked_at);
@@ -199,6 +203,10 @@ impl Outbound {
     /// What is sent next, and how many frames are in it: all that has gathered, or as much as may be in flight.
     #[inline]
     fn take_piece(&mut self, mut empty: SendBuffer, session: &mut Session, now: Now) -> (SendBuffer, usize) {
+        if self.is_held && !self.received.is_empty() {
+            session.speak(now, &mut empty, self.filling.unsent());
+            return (empty, 0);
+        }
         if self.filling.unsent().len() <= self.piece_bytes {
             session.speak(now, &mut self.filling, &[]);
             return (std::mem::replace(&mut self.filling, empty), self.received.len());

@@ -71,7 +71,7 @@ impl Link {
         self.try_buses_anew();
         self.phase = Phase::Running;
         (self.announced, self.peer_left) = (false, false);
-        self.buses.iter_mut().for_each(|bus| bus.inbound.note_peer_found_loop(false));
+        self.buses.iter_mut().for_each(|bus| bus.inbound.begin_anew(now));
         self.on_end = Some(on_end);
     }
 
@@ -97,11 +97,12 @@ impl Link {
     }
 
     /// Takes over the buses of an earlier link with the same peer, and its books.
-    pub fn succeed(&mut self, buses: Vec<LinkBus>, books: Books) {
+    pub fn succeed(&mut self, buses: Vec<LinkBus>, books: Books, now: Moment) {
         for (bus, disposal) in buses.iter().map(|bus| bus.inbound.disposal()).enumerate() {
             self.session.note_disposal(bus, disposal);
         }
         self.buses = buses;
+        self.buses.iter_mut().for_each(|bus| bus.inbound.begin_anew(now));
         self.session.adopt(books);
         self.reported = self.counters();
     }

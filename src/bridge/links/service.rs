@@ -48,12 +48,14 @@ impl<P: Platform> Links<P> {
             self.settle(engine, index, now);
         }
         if self.table[index].as_ref().is_some_and(|link| link.session.has_news()) {
-            self.take_news(index);
+            self.take_news(index, now.monotonic);
         }
         if let Err(error) = self.move_frames(engine, index, now)
             && let Some(link) = &mut self.table[index]
         {
             link.drain(Ending::Broken(error));
+            // What was held goes now.
+            self.mark(index, Attention::Whole);
         }
         if let Some(link) = self.table[index].as_mut().filter(|link| !link.is_settled) {
             link.limit_end(now.monotonic);
@@ -92,14 +94,17 @@ impl<P: Platform> Links<P> {
     }
 
     /// What the peer has said beside frames.
-    fn take_news(&mut self, index: usize) {
+    fn take_news(&mut self, index: usize, now: Moment) {
         let Some(link) = &mut self.table[index] else { return };
         while let Some(round_trip) = link.session.take_round_trip() {
             self.histograms.record(Kind::RoundTrip, nanoseconds(round_trip));
         }
         while let Some(event) = link.session.take_event() {
-            if let Event::PeerBus { bus, state, .. } = event {
-                link.buses[bus].inbound.note_peer_found_loop(state.has_loop);
+            if let Event::PeerBus { bus, name, state, .. } = event
+                && link.buses[bus].inbound.note_peer_found_loop(state.has_loop, now)
+                && state.has_loop
+            {
+                words::told_of_loop(link, &name, &self.buses[bus]);
             }
             words::tell(link, &event, &self.buses);
         }
@@ -111,6 +116,7 @@ impl<P: Platform> Links<P> {
         let Some(link) = &mut self.table[index] else { return Ok(()) };
         let records = self.recording == Some(index);
         let recorder = self.recorder.as_ref();
+        let is_parked = link.is_parked();
         let mut loops_changed = false;
         for (number, LinkBus { id, inbound, .. }) in link.buses.iter_mut().enumerate() {
             if inbound.is_idle() {
@@ -137,7 +143,9 @@ impl<P: Platform> Links<P> {
                 },
             )?;
             if let Some(news) = inbound.take_loop_news() {
-                words::looped(&link.name, socket, news);
+                if !is_parked {
+                    words::looped(&link.name, socket, news);
+                }
                 loops_changed = true;
             }
         }
@@ -162,14 +170,9 @@ impl<P: Platform> Links<P> {
             link.outbound.hold(is_held);
             let (platform, session) = (&self.platform, &mut link.session);
             let clock = || platform.wall_time();
-            let mut frames_sent = false;
             link.outbound.flush(engine, stream, session, now, clock, |received, sent_at| {
-                frames_sent |= !received.is_empty();
                 record_sent(histograms, received, sent_at);
             })?;
-            if is_held && frames_sent {
-                link.buses.iter_mut().for_each(|bus| bus.inbound.note_sent_to_peer());
-            }
         }
         if link.wants_finish() {
             engine.finish_stream(stream)?;
@@ -214,7 +217,7 @@ impl<P: Platform> Links<P> {
             self.recording = Some(index);
         }
         if let Some(link) = &mut self.table[index] {
-            link.succeed(inherited, books);
+            link.succeed(inherited, books, now);
         }
     }
 

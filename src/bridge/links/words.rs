@@ -8,7 +8,7 @@ use crate::bridge::link::Link;
 use crate::bridge::loops::News;
 use crate::metrics::Counters;
 use crate::session::{Event, Role};
-use crate::wire::v5::{Controller, Losses, Presence};
+use crate::wire::v5::{Controller, Losses, Name, Presence};
 
 /// Says once that a link is open, and returns whether it did. Its bus sockets are by then: who reads the line can send
 /// a frame.
@@ -54,10 +54,6 @@ pub fn tell(link: &mut Link, event: &Event, buses: &[BusSocket]) {
         Event::PeerBus { bus, name, state, is_first: true } => {
             info!("{peer}: our {} is joined to its {name}, which is {state}", buses[bus].name());
         }
-        Event::PeerBus { bus, name, state, .. } if state.has_loop => warn!(
-            "{peer}: what we send for its {name} comes back to us by another way: a loop. Nothing crosses between {name} and our {} for now",
-            buses[bus].name()
-        ),
         Event::PeerBus { name, state, .. }
             if state.presence == Presence::Up && state.controller != Controller::BusOff =>
         {
@@ -80,6 +76,17 @@ pub fn tell(link: &mut Link, event: &Event, buses: &[BusSocket]) {
             "{peer}: one of us was started anew, or has forgotten the other: what was lost meanwhile is not known"
         ),
         Event::Goodbye(_) => debug!("{peer}: it says goodbye"),
+    }
+}
+
+/// Says that a peer has found that what we have it put on its bus comes back.
+pub fn told_of_loop(link: &mut Link, name: &Name, ours: &BusSocket) {
+    if link.said.allows() {
+        warn!(
+            "{}: what we send for its {name} comes back to us by another way: a loop. Nothing crosses between {name} and our {} for now",
+            link.name,
+            ours.name()
+        );
     }
 }
 

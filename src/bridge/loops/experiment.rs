@@ -16,19 +16,20 @@ const FEWEST_AT_ONCE: usize = 3;
 
 /// What has to be reached. Each window in which what came agrees with the coin counts 1, each other one counts 3 against it, and
 /// below zero the experiment ends. Where frames come by themselves, a coin agrees with them in half of all windows at best:
-/// that this number is reached then has a chance of 1.8393 to the power of its negative, about one in 660,000.
+/// that 25 come to be in front then has a chance of 1.8393 to the power of -25, one in four millions.
 const PROOF: i32 = 28;
 const BEGINNING: i32 = 3;
 const AGAINST: i32 = 3;
 
-/// What makes it likely enough to go on for longer: more has agreed than has not.
-const LIKELY: i32 = BEGINNING + 1;
+/// What must be in front when an experiment goes on for longer than it may hold frames that do not look like a loop, in
+/// proportion to how much longer; and when frames could grow too old by it, at twice that time.
+const LIKELY: i32 = 2;
+const VERY_LIKELY: i32 = 6;
 
-/// Windows of one experiment, at most; and as how many one counts that says nothing.
+/// Windows of one experiment, at most.
 const MOST_WINDOWS: u32 = 80;
-const COST_OF_DISTURBED: u32 = 8;
 
-/// What is added to twice the time that the first frames took to come back: the window for the others.
+/// What is added to half as much again as the first frames took to come back: the window for the others.
 const ALLOWANCE: Duration = Duration::from_millis(1);
 
 /// What an experiment has shown.
@@ -40,6 +41,27 @@ pub enum Finding {
     Nothing,
 }
 
+/// How long an experiment may go on.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Until then, whatever it looks like.
+    pub until: Moment,
+    /// That was so long.
+    pub time: Duration,
+}
+
+impl Patience {
+    /// Whether one may go on until then that has so much in front.
+    fn allows(self, in_front: i32, then: Moment) -> bool {
+        let late = then.since(self.until);
+        if late > self.time {
+            return in_front >= VERY_LIKELY;
+        }
+        let needed = late.as_nanos() * LIKELY as u128;
+        needed <= u128::from(in_front.max(0).unsigned_abs()) * self.time.as_nanos()
+    }
+}
+
 /// A time in which the frames at the front were let through, or were not.
 #[derive(Clone, Copy, Debug)]
 struct Window {
@@ -49,8 +71,6 @@ struct Window {
     /// Frames with the contents of those at the front that have come meanwhile, and as many as show that they were let through.
     returned: u32,
     needed: u32,
-    /// The peer was sent frames meanwhile, which may have asked for others.
-    is_disturbed: bool,
 }
 
 /// An experiment in progress. Both ways are held, but for what it lets through.
@@ -83,14 +103,7 @@ impl Experiment {
         front: impl Iterator<Item = Fingerprint>,
         now: Moment,
     ) -> Self {
-        let window = Window {
-            lets_through: true,
-            began_at: now,
-            until: now,
-            returned: 0,
-            needed: 1,
-            is_disturbed: false,
-        };
+        let window = Window { lets_through: true, began_at: now, until: now, returned: 0, needed: 1 };
         let mut experiment = Self {
             longest,
             base,
@@ -134,30 +147,22 @@ impl Experiment {
         }
     }
 
-    /// Frames were sent to the peer.
-    pub fn disturbed(&mut self) {
-        self.window.is_disturbed = true;
-    }
-
     /// Ends a window whose time has come, and begins the next with what is at the front of the queue: what was found, once
-    /// there is something. What does not look like a loop by `patient_until` is none.
+    /// there is something.
     pub fn advance(
         &mut self,
         front: impl Iterator<Item = Fingerprint>,
-        patient_until: Moment,
+        patience: Patience,
         random: &mut Rng,
         now: Moment,
     ) -> Option<Finding> {
         if now < self.window.until {
             return None;
         }
-        let Window { lets_through, began_at, returned, needed, is_disturbed, .. } = self.window;
-        // A peer that asks for words all the time does not hold the frames up for long.
-        self.windows += if is_disturbed { COST_OF_DISTURBED } else { 1 };
+        let Window { lets_through, began_at, returned, needed, .. } = self.window;
+        self.windows += 1;
         let has_returned = returned >= needed;
-        if is_disturbed {
-            // It says nothing.
-        } else if self.length.is_none() {
+        if self.length.is_none() {
             if !has_returned {
                 return Some(Finding::Nothing);
             }
@@ -171,7 +176,7 @@ impl Experiment {
         }
         let lets_through = self.length.is_none() || random.bool();
         let has_front = self.open(lets_through, front, now);
-        let is_likely = self.score >= LIKELY || now < patient_until;
+        let is_likely = patience.allows(self.score - BEGINNING, self.window.until);
         (!is_likely || self.score < 0 || self.windows >= MOST_WINDOWS || !has_front)
             .then_some(Finding::Nothing)
     }
@@ -194,7 +199,6 @@ impl Experiment {
             until: now.after(length),
             returned: 0,
             needed: (by_itself + self.sought_count as f64 / 2.0) as u32 + 1,
-            is_disturbed: false,
         };
         self.sought_count > 0
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use self::contents::{Contents, Fingerprint};
-use self::experiment::{Experiment, Finding, MOST_AT_ONCE};
+use self::experiment::{Experiment, Finding, MOST_AT_ONCE, Patience};
 use self::suspicion::Suspicion;
 use crate::frame::Frame;
 use crate::moment::Moment;
@@ -27,11 +27,11 @@ const WAYS: [Duration; 4] =
 
 /// Where the bus has been overloaded for so long, as the last of the signs of it shows that came within such a time, frames wait
 /// before each bus of a loop as long as they may: what is put on the bus is known for so long, and an experiment waits until
-/// that has become too old. Such a bus loses frames anyway.
+/// all that has become too old, and a little longer. The bus loses frames anyway.
 const OVERLOADED_FOR: Duration = Duration::from_secs(1);
 const SIGN: Duration = Duration::from_millis(300);
 const OVERLOADED_HORIZON: Duration = Duration::from_secs(1);
-const OVERLOADED_WAY: Duration = Duration::from_millis(300);
+const LITTLE_LONGER: Duration = Duration::from_millis(50);
 
 /// The part of what came before that may come by itself, at the most.
 const PART_BY_ITSELF: u64 = 2;
@@ -90,9 +90,8 @@ pub struct LoopWatch {
     suspicion: Suspicion,
     random: Rng,
     phase: Phase,
-    /// How long an experiment may hold frames that do not look like a loop, and until when this one may.
-    patience: Duration,
-    patient_until: Moment,
+    /// How long an experiment may hold frames that do not look like a loop.
+    patience: Patience,
     tries: u32,
     /// The longest way round that this experiment looks for.
     way: Duration,
@@ -108,8 +107,8 @@ pub struct LoopWatch {
     takes_any: bool,
     pause: Duration,
     paused_last: Moment,
-    /// The peer has found a loop, and keeps our frames off its bus.
-    peer_has_found: bool,
+    /// The connection is about to end.
+    is_over: bool,
     news: Option<News>,
 }
 
@@ -122,8 +121,7 @@ impl LoopWatch {
             suspicion: Suspicion::new(now, &mut random),
             random,
             phase: Phase::Watching,
-            patience: max_age.unwrap_or(USUAL_AGE) / PART_OF_AGE,
-            patient_until: now,
+            patience: Patience { until: now, time: max_age.unwrap_or(USUAL_AGE) / PART_OF_AGE },
             tries: 0,
             way: LONGEST_WAY,
             front: [Fingerprint::default(); MOST_AT_ONCE],
@@ -134,7 +132,7 @@ impl LoopWatch {
             takes_any: false,
             pause: Duration::ZERO,
             paused_last: now,
-            peer_has_found: false,
+            is_over: false,
             news: None,
         }
     }
@@ -146,37 +144,36 @@ impl LoopWatch {
         let age_us = self.contents.note(content, self.horizon(now), now);
         match &mut self.phase {
             Phase::Watching => {
-                if self.suspicion.note(age_us, now, &mut self.random) {
+                if self.suspicion.note(age_us, now, &mut self.random) && !self.is_over {
                     self.begin(now);
                 }
             }
-            Phase::Emptying { .. } | Phase::Waiting { .. } => {}
+            Phase::Emptying { .. } | Phase::Waiting { .. } | Phase::Paused { .. } => {}
             Phase::Listening { .. } => {
                 self.of_front += u32::from(self.front[..self.front_count].contains(&content));
                 self.of_repeated += u64::from(age_us.is_some());
             }
             Phase::Trying(experiment) => experiment.arrived(content, now),
-            Phase::Paused { .. } => {}
         }
-        !self.keeps_off()
+        !self.has_found()
     }
 
-    /// Whether frames are kept off the bus.
-    #[inline]
-    pub fn keeps_off(&self) -> bool {
-        self.peer_has_found || self.has_found()
-    }
-
-    /// Whether a loop was found here.
+    /// Whether a loop was found, so that frames are kept off the bus.
     #[inline]
     pub fn has_found(&self) -> bool {
         matches!(self.phase, Phase::Paused { .. })
     }
 
-    /// Whether the peer has found a loop.
-    pub fn note_peer_found(&mut self, has_found: bool) {
-        self.peer_has_found = has_found;
+    /// What was seen so far says nothing of what comes: the peer has stopped the loop, or lets it begin again.
+    pub fn begin_again(&mut self, now: Moment) {
+        self.suspicion.begin_again(now);
         self.let_go();
+    }
+
+    /// A connection has been made, in place of an earlier one.
+    pub fn begin_anew(&mut self, now: Moment) {
+        self.is_over = false;
+        self.suspicion.begin_anew(now);
     }
 
     /// How many of the frames that wait may be written now.
@@ -205,7 +202,8 @@ impl LoopWatch {
         }
     }
 
-    /// Whether nothing is to be sent to the peer: it might answer, and the answer would look like what came back.
+    /// Whether nothing is to be sent to the peer: what goes round the other way stops, too, and nobody answers what is let through
+    /// with what would look like it.
     #[inline]
     pub fn holds_peer(&self) -> bool {
         !matches!(self.phase, Phase::Watching | Phase::Paused { .. })
@@ -219,13 +217,6 @@ impl LoopWatch {
                 *since = now;
             }
             *last = now;
-        }
-    }
-
-    /// Frames were sent to the peer all the same.
-    pub fn disturbed(&mut self) {
-        if let Phase::Trying(experiment) = &mut self.phase {
-            experiment.disturbed();
         }
     }
 
@@ -255,7 +246,7 @@ impl LoopWatch {
             Phase::Listening { .. } | Phase::Waiting { .. } => self.try_once(waiting, now),
             Phase::Trying(experiment) => {
                 let front = may_go_round(&self.contents, self.takes_any, waiting);
-                match experiment.advance(front, self.patient_until, &mut self.random, now) {
+                match experiment.advance(front, self.patience, &mut self.random, now) {
                     None => {}
                     Some(Finding::Loop) => self.pause(now),
                     Some(Finding::Nothing) => self.try_later(now),
@@ -270,8 +261,13 @@ impl LoopWatch {
     }
 
     /// The connection is about to end: nothing is held any more.
-    pub fn let_go(&mut self) {
-        if self.holds_peer() {
+    pub fn end(&mut self) {
+        self.is_over = true;
+        self.let_go();
+    }
+
+    fn let_go(&mut self) {
+        if !self.has_found() {
             self.phase = Phase::Watching;
         }
     }
@@ -285,22 +281,17 @@ impl LoopWatch {
     /// Holds both ways, so that what goes round comes into our queues.
     fn begin(&mut self, now: Moment) {
         self.takes_any = self.is_overloaded(now);
-        self.way = if self.takes_any {
-            OVERLOADED_WAY
-        } else {
-            // As it looks; longer, where that has shown nothing.
-            let usual = self.suspicion.usual_age() * 5 / 4;
-            let shortest = WAYS.iter().position(|way| *way >= usual).unwrap_or(WAYS.len() - 1);
-            let longest = (shortest + self.suspicion.failures() as usize).min(WAYS.len() - 1);
-            WAYS[self.random.usize(shortest..=longest)]
-        };
+        // As it looks; longer, where that has shown nothing.
+        let usual = if self.takes_any { LONGEST_WAY } else { self.suspicion.usual_age() * 5 / 4 };
+        let shortest = WAYS.iter().position(|way| *way >= usual).unwrap_or(WAYS.len() - 1);
+        let longest = (shortest + self.suspicion.failures() as usize).min(WAYS.len() - 1);
         // Emptying, listening for half as long, and the first try.
-        if !self.takes_any {
-            self.way = self.way.min(self.patience * 2 / 5);
-        }
-        self.patient_until = now.after(if self.takes_any { OVERLOADED_WAY * 3 } else { self.patience });
+        self.way = WAYS[self.random.usize(shortest..=longest)].min(self.patience.time * 2 / 5);
+        let emptying =
+            if self.takes_any { self.patience.time * PART_OF_AGE + LITTLE_LONGER } else { self.way };
+        self.patience.until = now.after(emptying.saturating_sub(self.way) + self.patience.time);
         self.tries = 0;
-        self.phase = Phase::Emptying { until: now.after(self.way) };
+        self.phase = Phase::Emptying { until: now.after(emptying) };
     }
 
     fn listen<'a>(&mut self, waiting: impl Iterator<Item = &'a Frame>, now: Moment) {
@@ -332,7 +323,7 @@ impl LoopWatch {
 
     /// Nothing came back. Another link of the same loop may have held what we let through, to see whether its own comes back.
     fn try_later(&mut self, now: Moment) {
-        let is_late = now.after(self.way) > self.patient_until;
+        let is_late = now.after(self.way) > self.patience.until;
         if is_late || self.tries >= MOST_TRIES || self.random.bool() {
             return self.give_up(now);
         }

@@ -17,6 +17,9 @@ pub const S: u64 = 1_000 * MS;
 /// What a classic frame of eight bytes takes on a bus of 500 kbit/s.
 const FRAME_NS: u64 = 250 * US;
 
+/// The age that frames may have.
+const MAX_AGE_NS: u64 = 250 * MS;
+
 /// Frames that a bus's queue takes from one sender.
 const TRANSMIT_QUEUE: u64 = 10;
 
@@ -26,10 +29,11 @@ pub struct End {
     watch: LoopWatch,
     /// What waits for the bus, and since when.
     inbound: VecDeque<(u64, Frame)>,
-    /// What waits for the peer.
-    outbound: VecDeque<Frame>,
-    /// Frames put on the bus.
+    /// What waits for the peer, and since when.
+    outbound: VecDeque<(u64, Frame)>,
+    /// Frames put on the bus, and frames that waited for too long, either way.
     pub injected: u64,
+    pub stale: u64,
     last_arrival_ns: u64,
     deadline: Option<Moment>,
 }
@@ -119,13 +123,14 @@ impl Model {
             self.ends.push(End {
                 bus,
                 watch: LoopWatch::new(
-                    Some(Duration::from_millis(250)),
+                    Some(Duration::from_nanos(MAX_AGE_NS)),
                     seed,
                     Moment::from_nanos(self.now_ns),
                 ),
                 inbound: VecDeque::new(),
                 outbound: VecDeque::new(),
                 injected: 0,
+                stale: 0,
                 last_arrival_ns: 0,
                 deadline: None,
             });
@@ -147,6 +152,11 @@ impl Model {
         if at < u64::MAX {
             self.at(at, Event::Send { source: number, number: 0 });
         }
+    }
+
+    /// Frames that waited for too long.
+    pub fn stale(&self) -> u64 {
+        self.ends.iter().map(|end| end.stale).sum()
     }
 
     pub fn has_found(&self) -> bool {
@@ -252,7 +262,7 @@ impl Model {
         }
         for end in 0..self.ends.len() {
             if self.ends[end].bus == bus && end != sender {
-                self.ends[end].outbound.push_back(content);
+                self.ends[end].outbound.push_back((self.now_ns, content));
                 self.forward(end);
             }
         }
@@ -267,7 +277,11 @@ impl Model {
             return;
         }
         let (way, jitter) = self.ways_ns[end / 2];
-        while let Some(frame) = self.ends[end].outbound.pop_front() {
+        while let Some((since, frame)) = self.ends[end].outbound.pop_front() {
+            if since + MAX_AGE_NS < self.now_ns {
+                self.ends[end].stale += 1;
+                continue;
+            }
             let way = way + (way as f64 * jitter * self.random.f64()) as u64;
             let other = end ^ 1;
             let at = (self.now_ns + way).max(self.ends[other].last_arrival_ns);
@@ -282,9 +296,10 @@ impl Model {
         let bus = self.ends[number].bus;
         loop {
             let end = &mut self.ends[number];
-            while end.inbound.front().is_some_and(|(at, _)| at + 250 * MS < self.now_ns) {
+            while end.inbound.front().is_some_and(|(at, _)| at + MAX_AGE_NS < self.now_ns) {
                 end.inbound.pop_front();
                 end.watch.discarded(now);
+                end.stale += 1;
             }
             end.watch.advance(end.inbound.iter().map(|(_, frame)| frame), now);
             let backlog = self.buses_free_at[bus].saturating_sub(self.now_ns) / FRAME_NS;

@@ -19,9 +19,9 @@ const SPREAD: u32 = 48;
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
 const OF_SETTLED: u32 = SPREAD;
 
-/// What a later experiment waits for, which doubles, where one after the other shows nothing, so often.
+/// What a later experiment waits for, which doubles, where one after the other shows nothing, up to the last.
 const AFTERWARDS: u32 = 16;
-const MOST_DOUBLINGS: u32 = 12;
+const MOST_AFTERWARDS: u32 = 256;
 
 /// Where repeated frames stay away for so many times as long as between them, and for so long, another link of a loop may hold
 /// them for an experiment of its own. When they are back, who begins next is a matter of chance: one of so many times, each
@@ -33,12 +33,13 @@ const TURN: Duration = Duration::from_millis(2);
 const DENSE: (usize, Duration) = (8, Duration::from_millis(8));
 const LONGEST_YIELD: Duration = Duration::from_millis(100);
 
-/// Experiments that are made without a rest before them.
+/// Experiments that show nothing before there are rests.
 const SOON: u32 = 2;
 
-/// How long traffic that no loop was found in is left alone at first, and at most.
+/// How long traffic that no loop was found in is left alone at first, and at most, doubling so often.
 const FIRST_REST: Duration = Duration::from_millis(200);
 const LONGEST_REST: Duration = Duration::from_secs(600);
+const MOST_DOUBLINGS: u32 = 12;
 
 /// Repeated frames are counted for so long, to see whether there are many more than there were.
 const BIN: Duration = Duration::from_millis(50);
@@ -159,11 +160,10 @@ impl Suspicion {
 
     /// An experiment has shown nothing: after the first of them, the traffic is left alone for a while.
     pub fn fail(&mut self, now: Moment) {
-        let doublings = self.failures.min(MOST_DOUBLINGS);
-        self.failures += 1;
-        self.threshold = Some(AFTERWARDS << doublings);
+        self.threshold = Some((AFTERWARDS << self.failures.min(MOST_DOUBLINGS)).min(MOST_AFTERWARDS));
+        self.failures = self.failures.saturating_add(1);
         self.heat = 0;
-        if let Some(rests) = doublings.checked_sub(SOON) {
+        if let Some(rests) = self.failures.min(MOST_DOUBLINGS + SOON).checked_sub(SOON) {
             self.not_before = now.after((FIRST_REST * (1 << rests)).min(LONGEST_REST));
         }
         self.usual = self.usual.max(self.peak).max(self.in_bin);
@@ -175,7 +175,15 @@ impl Suspicion {
     pub fn begin_again(&mut self, now: Moment) {
         self.threshold = Some(AFTERWARDS);
         (self.heat, self.failures, self.not_before) = (0, 0, now);
+        (self.peak, self.usual) = (0, 0);
         (self.bin_began, self.in_bin) = (now, 0);
+    }
+
+    /// A connection has been made, in place of an earlier one, which may be what closes a loop.
+    pub fn begin_anew(&mut self, now: Moment) {
+        self.since = now;
+        self.begin_again(now);
+        self.threshold = None;
     }
 
     fn threshold(&self, now: Moment) -> u32 {
