@@ -25,9 +25,9 @@ const LONGEST_WAY: Duration = Duration::from_millis(50);
 const WAYS: [Duration; 4] =
     [Duration::from_millis(8), Duration::from_millis(16), Duration::from_millis(30), LONGEST_WAY];
 
-/// Where the bus has been overloaded for so long, as the last of the signs of it shows that came within such a time, frames wait
-/// before each bus of a loop as long as they may: what is put on the bus is known for so long, and an experiment waits until
-/// all that has become too old, and a little longer. The bus loses frames anyway.
+/// A bus is overloaded where frames have grown too old before it for so long, without a break of such a time. In a loop they wait
+/// before each bus as long as they may then: what was put on the bus is remembered for longer, and an experiment waits until
+/// all of that is too old, and a little longer. The bus loses frames anyway.
 const OVERLOADED_FOR: Duration = Duration::from_secs(1);
 const SIGN: Duration = Duration::from_millis(300);
 const OVERLOADED_HORIZON: Duration = Duration::from_secs(1);

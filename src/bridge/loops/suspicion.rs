@@ -10,6 +10,9 @@ use crate::moment::Moment;
 /// quarter are repeated, nothing is suspected.
 const WEIGHT_OF_REPEATED: u32 = 3;
 
+/// More heat does not gather: traffic that changes is to be seen as what it is before long.
+const HOTTEST: u32 = 2 * WEIGHT_OF_REPEATED * MOST_AFTERWARDS;
+
 /// Repeated frames that the first experiment waits for, at the least, and what chance adds: the links of a loop must not
 /// begin at the same time.
 const FIRST: u32 = 24;
@@ -24,14 +27,15 @@ const AFTERWARDS: u32 = 16;
 const MOST_AFTERWARDS: u32 = 256;
 
 /// Where repeated frames stay away for so many times as long as between them, and for so long, another link of a loop may hold
-/// them for an experiment of its own. When they are back, who begins next is a matter of chance: one of so many times, each
-/// longer than most ways round, so that all others see that it has begun.
+/// them for an experiment of its own. They are back when so many come within such a time, or after a while in any case; then who
+/// begins next is a matter of chance: one of so many turns, each longer than most ways round, so that all others see that it
+/// has begun.
 const SILENT_TIMES: u64 = 3;
 const SILENCE: Duration = Duration::from_millis(4);
+const BACK: (usize, Duration) = (8, Duration::from_millis(8));
+const LONGEST_YIELD: Duration = Duration::from_millis(100);
 const TURNS: u32 = 16;
 const TURN: Duration = Duration::from_millis(2);
-const DENSE: (usize, Duration) = (8, Duration::from_millis(8));
-const LONGEST_YIELD: Duration = Duration::from_millis(100);
 
 /// Experiments that show nothing before there are rests.
 const SOON: u32 = 2;
@@ -103,7 +107,7 @@ impl Suspicion {
             self.heat = self.heat.saturating_sub(1);
             return false;
         };
-        self.heat = self.heat.saturating_add(WEIGHT_OF_REPEATED);
+        self.heat = (self.heat + WEIGHT_OF_REPEATED).min(HOTTEST);
         if self.was_silent(now) {
             self.yields_until = Some(now.after(LONGEST_YIELD));
         } else if self.yields_until.is_some_and(|until| now >= until || self.is_dense(now)) {
@@ -142,7 +146,7 @@ impl Suspicion {
 
     /// Whether repeated frames come one after the other.
     fn is_dense(&self, now: Moment) -> bool {
-        let (count, within) = DENSE;
+        let (count, within) = BACK;
         now.since(self.times[(self.next + PACED - count) % PACED]) <= within
     }
 
