@@ -60,6 +60,7 @@
 //! | [`bridge`]'s two send buffers | 256 KiB each, `--max-age` | the newest frame is dropped: `slow_peer`; what is too old: `stale` |
 //! | [`bridge`]'s transmit queue | 4,096 frames, `--max-age` | the oldest are discarded: `stale`, or `limited` |
 //! | [`bridge`]'s line before a bounded bus | all links there can be, once each | there is always room |
+//! | [`bridge`]'s memory of what was put on a bus | 8,192 contents, 64 KiB a link and bus, with its first frame | a new content takes the place of another |
 //! | [`bridge`]'s connections without a place | 128, 2 s for each step of a greeting | the oldest goes, of the address that has the most: `turned_away` |
 //! | stream receive buffer | 64 KiB, and on io_uring 128 KiB more for what comes while it pauses | TCP makes the peer wait |
 //! | [`cli`]'s diagnostics | 256 KiB | the oldest lines are left out, and that is said |

@@ -17,13 +17,21 @@ mod can;
 #[path = "../common/mod.rs"]
 mod common;
 
+#[path = "../common/noise.rs"]
+mod common_noise;
+
 #[path = "../common/program.rs"]
 #[expect(dead_code, reason = "no test here reads standard output")]
 mod program;
 
+#[path = "../common/raw_peer.rs"]
+#[expect(dead_code, reason = "noise answers nothing")]
+mod raw_peer;
+
 mod bus_off;
 mod interface;
 mod network;
+mod noise;
 mod process;
 mod queues;
 #[path = "../loopback/relay.rs"]

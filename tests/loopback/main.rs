@@ -10,6 +10,9 @@ mod books;
 #[path = "../common/every_kind.rs"]
 mod every_kind;
 
+#[path = "../common/noise.rs"]
+mod common_noise;
+
 #[path = "../common/program.rs"]
 #[expect(dead_code, reason = "no test here reads standard output")]
 mod program;
