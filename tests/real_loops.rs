@@ -10,6 +10,9 @@ mod common;
 #[expect(dead_code, reason = "loads here are of another kind")]
 mod can;
 
+#[path = "common/loops.rs"]
+mod loops;
+
 #[path = "common/program.rs"]
 #[expect(dead_code, reason = "what the bridges say is looked at when they have ended")]
 mod program;
@@ -19,6 +22,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use can::{Made, can_available, command, controllers_available, frame, ip, receiver, send, sender};
+use loops::{FOUND, TOLD, lines_with, wait_for_silence};
 use program::{Finished, PATIENCE, Program, unique_name};
 use socketcan::{CanFilter, Socket};
 
@@ -33,13 +37,6 @@ const UNHURRIED: &str = "--max-age 2000";
 /// Longer than the first pause, and shorter than the second.
 const SILENCE: Duration = Duration::from_millis(1_500);
 
-const FOUND: &str = "comes back to it by another way: a loop. Its frames are kept off ";
-const TOLD: &str = "comes back to us by another way: a loop. Nothing crosses between ";
-
-fn lines_with(finished: &[Finished], text: &str) -> usize {
-    finished.iter().flat_map(|program| &program.errors).filter(|line| line.contains(text)).count()
-}
-
 /// A program in a network namespace.
 fn start_in(namespace: &str, line: &str) -> Program {
     let mut command = Command::new("ip");
@@ -52,20 +49,6 @@ fn frames_on(namespace: &str, interface: &str) -> u64 {
     let words = format!("ip netns exec {namespace} cat /sys/class/net/{interface}/statistics/");
     let read = |name: &str| command(&format!("{words}{name}")).unwrap().trim().parse::<u64>().unwrap();
     read("rx_packets") + read("tx_packets")
-}
-
-/// Waits until nothing has come for so long, which is what is tested.
-fn wait_for_silence(count: impl Fn() -> u64) {
-    let patience = Instant::now() + PATIENCE;
-    let mut last = (count(), Instant::now());
-    while last.1.elapsed() < SILENCE {
-        assert!(Instant::now() < patience, "there is no end to it: {} frames", last.0);
-        std::thread::sleep(Duration::from_millis(50));
-        let now = count();
-        if now != last.0 {
-            last = (now, Instant::now());
-        }
-    }
 }
 
 /// Asserts that somebody found the loop, and the other end was told.
@@ -120,7 +103,7 @@ impl Ring {
     }
 
     fn wait_for_silence(&self) {
-        wait_for_silence(|| frames_on(&self.hosts[0], Ring::CAN));
+        wait_for_silence(SILENCE, || frames_on(&self.hosts[0], Ring::CAN));
     }
 
     fn finish(self) -> Vec<Finished> {
@@ -160,7 +143,7 @@ fn both_ends_on_one_wire() {
     command("cansend can0 123#11223344").unwrap();
     let received =
         || command("cat /sys/class/net/can0/statistics/rx_packets").unwrap().trim().parse::<u64>().unwrap();
-    wait_for_silence(received);
+    wait_for_silence(SILENCE, received);
     assert_found_in_time(&[client.interrupt(), server.interrupt()]);
 }
 

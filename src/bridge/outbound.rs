@@ -409,6 +409,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_waits_and_asks_for_no_time() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        for socket in [&ours, &theirs] {
+            socket.set_nonblocking(true).unwrap();
+        }
+        let mut engine = EpollEngine::new().unwrap();
+        let stream = engine.open_stream(Token(0), ours.into()).unwrap();
+        let (mut session, now) = (session(), Now { monotonic: Moment::default(), wall: START });
+        let mut outbound = Outbound::new(None, Linger { time: Duration::from_millis(1), frames: 1 });
+        outbound.open(&mut session, true, now);
+        let frame = Frame::data(Identifier::standard(0x123).unwrap(), &[0xAB]).unwrap();
+        let outcome = outbound.add_frame(&mut session, 0, frame.image(), START, now);
+        assert_eq!(outcome, Outcome::Queued);
+        for (is_held, sent) in [(true, 0), (false, 1)] {
+            outbound.hold(is_held);
+            assert_eq!(outbound.deadline().is_none(), is_held);
+            outbound.flush(&mut engine, stream, &mut session, now, || START, |_, _| {}).unwrap();
+            assert_eq!((outbound.sent_frames(), outbound.unsent_frames()), (sent, 1 - sent));
+        }
+    }
+
+    #[test]
     fn what_grew_old_while_the_process_was_stopped_is_not_sent_or_is_overdue() {
         // Before all was ready to be sent; while it was sent; behind that.
         assert_eq!([0, 1, 2].map(stopped_after), [(0, 0, 100), (100, 100, 0), (100, 0, 0)]);

@@ -245,10 +245,10 @@ enum ProtocolArg {
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum Switch {
-    /// It is done
+    /// Wanted
     #[default]
     On,
-    /// It is not
+    /// Not wanted
     Off,
 }
 

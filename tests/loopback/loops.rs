@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::common_loops::{FOUND, TOLD, lines_with, wait_for_silence};
 use crate::program::{Finished, Program, unique_name};
 use crate::software_bus::Member;
 use crate::{Pair, client, server};
@@ -36,37 +37,20 @@ impl Ring {
         Ring { members, pairs }
     }
 
+    fn wait_for_silence(&self) {
+        wait_for_silence(Duration::from_secs(3), || self.members[0].count() as u64);
+    }
+
     fn finish(self) -> Vec<Finished> {
         let programs = self.pairs.into_iter().flat_map(|[server, client]| [client, server]);
         programs.map(Program::interrupt).collect()
     }
 }
 
-/// Waits until no frame has come for so long, which is what is tested.
-fn wait_for_silence(member: &Member, silence: Duration) {
-    let mut last = (member.count(), Instant::now());
-    let patience = Instant::now() + crate::program::PATIENCE;
-    while last.1.elapsed() < silence {
-        assert!(Instant::now() < patience, "there is no end to it: {} frames", member.count());
-        std::thread::sleep(Duration::from_millis(20));
-        let count = member.count();
-        if count != last.0 {
-            last = (count, Instant::now());
-        }
-    }
-}
-
-const FOUND: &str = "comes back to it by another way: a loop. Its frames are kept off ";
-const TOLD: &str = "comes back to us by another way: a loop. Nothing crosses between ";
-
-fn lines_with(finished: &[Finished], text: &str) -> usize {
-    finished.iter().flat_map(|program| &program.errors).filter(|line| line.contains(text)).count()
-}
-
 fn one_frame_in_a_ring_of_three(engine: &'static str) {
     let ring = Ring::start(engine, "");
     ring.members[0].send(&["123#0102"]);
-    wait_for_silence(&ring.members[0], Duration::from_secs(3));
+    ring.wait_for_silence();
     let finished = ring.finish();
     assert!(lines_with(&finished, FOUND) >= 1, "nobody found it");
     assert!(lines_with(&finished, TOLD) >= 1, "nobody was told");
@@ -82,7 +66,7 @@ fn one_frame_in_a_ring_of_three(engine: &'static str) {
 fn a_ring_is_cut_and_frames_cross_again(engine: &'static str) {
     let mut ring = Ring::start(engine, "");
     ring.members[0].send(&["123#0102"]);
-    wait_for_silence(&ring.members[0], Duration::from_secs(3));
+    ring.wait_for_silence();
     // Every pause is over: the first is one second long. Without the third connection the other two go on as if nothing had been.
     let [server, client] = ring.pairs.pop().unwrap();
     client.interrupt();
@@ -100,6 +84,7 @@ fn nobody_looks_where_nobody_wants_to_know(engine: &'static str) {
     ring.members[0].wait_count(2_000);
     let finished = ring.finish();
     assert_eq!(lines_with(&finished, "a loop"), 0);
+    assert!(finished.iter().all(|program| program.totals()["looped"] == 0));
 }
 
 fn assert_no_loop(pair: Pair) {

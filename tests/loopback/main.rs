@@ -10,6 +10,9 @@ mod books;
 #[path = "../common/every_kind.rs"]
 mod every_kind;
 
+#[path = "../common/loops.rs"]
+mod common_loops;
+
 #[path = "../common/noise.rs"]
 mod common_noise;
 

@@ -88,7 +88,7 @@ pub struct Experiment {
     allowance: usize,
     score: i32,
     windows: u32,
-    /// Contents that are looked for: chosen before the coin is thrown, so that it has no part in the choice.
+    /// Contents that are looked for: the same ones however the coin has fallen, which has no part in the choice.
     sought: [Fingerprint; MOST_AT_ONCE],
     sought_count: usize,
 }
