@@ -1,6 +1,9 @@
 //! The command line as a user types it: help, and every mistake that can be made without CAN. A mistake gives one line
 //! that names the thing and says what to do, and exit status 2 when the command line is wrong, 1 for everything else.
 
+#[path = "common/port.rs"]
+mod port;
+
 #[path = "common/program.rs"]
 #[expect(dead_code, reason = "every program here is awaited to its end")]
 mod program;
@@ -15,6 +18,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use canip_peer::bus::software;
+use port::{FREE_ADDRESS, held_port};
 use program::{Finished, PATIENCE, Program, unique_name};
 use text_file::TextFile;
 
@@ -463,19 +467,19 @@ fn wrong_frames_are_refused_before_any_is_sent() {
 
 #[test]
 fn a_server_that_is_not_there_is_said_once() {
-    // Nobody listens on a port that was free a moment ago.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (_holder, port) = held_port();
+    let server = format!("{FREE_ADDRESS}:{port}");
     let bus = unique_name("refused");
     let client = Program::bridge(&format!(
-        "client --can-interface software --can {bus} --host 127.0.0.1 --port {port} --log-level DEBUG"
+        "client --can-interface software --can {bus} --host {FREE_ADDRESS} --port {port} --log-level DEBUG"
     ));
-    client.wait_errors(&format!("DEBUG connecting to 127.0.0.1:{port}"), 4);
+    client.wait_errors(&format!("DEBUG connecting to {server}"), 4);
     let finished = client.interrupt();
     let warnings: Vec<&String> = finished.errors.iter().filter(|line| line.contains(" WARN ")).collect();
     let [line] = warnings[..] else { panic!("{:#?}", finished.errors) };
     assert!(
         line.ends_with(&format!(
-            " WARN cannot connect to 127.0.0.1:{port}: Connection refused (os error 111): see that the server runs there \
+            " WARN cannot connect to {server}: Connection refused (os error 111): see that the server runs there \
              and listens on this port; trying again"
         )),
         "{line}"
@@ -517,15 +521,14 @@ fn log_levels_leave_out_what_is_less_important() {
     assert_eq!(said[3], "SIGINT: closing connections");
     assert!(said[4].starts_with("total: sent 0 received 0 "), "{said:#?}");
 
-    // The names of the tool before are taken in small letters, too. Since such a server does not say its port, it is
-    // given one that was free a moment ago.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // The names of the tool before are taken in small letters, too. Such a server does not say its port.
+    let (_holder, port) = held_port();
     let quiet = Program::bridge(&format!(
-        "server --can-interface software --can {bus} --port {port} --log-level warning"
+        "server --can-interface software --can {bus} --bind {FREE_ADDRESS} --port {port} --log-level warning"
     ));
     let deadline = Instant::now() + PATIENCE;
     let mut browser = loop {
-        match TcpStream::connect(("127.0.0.1", port)) {
+        match TcpStream::connect((FREE_ADDRESS, port)) {
             Ok(stream) => break stream,
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::port::{FREE_ADDRESS, held_port};
 use crate::program::{Program, unique_name};
 use crate::report::{counts, faulty_numbers, run, start};
 
@@ -140,7 +141,8 @@ fn a_server_that_does_not_allow_it_says_what_to_type() {
 
 #[test]
 fn what_is_no_server_is_named_at_once() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_holder, port) = held_port();
+    let closed = format!("{FREE_ADDRESS}:{port}");
     let finished = start(&format!("--connect {closed}")).finish();
     assert_eq!(finished.status.code(), Some(1));
     let last = finished.errors.last().unwrap();

@@ -11,6 +11,8 @@ mod faulty;
 mod link;
 mod own_bridge;
 mod pointless;
+#[path = "../common/port.rs"]
+mod port;
 #[path = "../common/program.rs"]
 mod program;
 mod real;
