@@ -10,6 +10,9 @@ use std::time::Duration;
 pub struct Moment(u64);
 
 impl Moment {
+    /// The end of time, which does not come.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// The moment `nanoseconds` after the clock's start.
     pub const fn from_nanos(nanoseconds: u64) -> Self {
         Self(nanoseconds)

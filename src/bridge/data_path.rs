@@ -230,6 +230,8 @@ impl<E: Engine> DataPath<E> {
                 self.bus_wanted.notify_one();
             }
             if busy {
+                // What came from where nothing did before is not watched for any longer than this.
+                self.inner.borrow_mut().engine.disarm_wake()?;
                 self.host.breathe().await?;
             } else {
                 self.idle(&wake).await?;

@@ -102,15 +102,15 @@ impl Inbound {
     }
 
     /// Takes a frame of the peer that arrived at `now`, if peers may put it on the bus. There is room for it.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, received: ReceivedFrame, now: Moment, is_allowed: bool) {
         self.counters.arrived += 1;
-        let arrival = Arrival { at: now, origin: now.before_nanos(received.age_ns) };
+        let arrival = self.queue.arrival(now, received.age_ns);
         let is_kept_off = self.peer_has_found
             || self.loops.as_mut().is_some_and(|loops| !loops.arrived(&received.frame, now));
         if is_kept_off {
             self.counters.looped += 1;
-        } else if self.queue.is_stale(arrival, now) {
+        } else if arrival.is_stale(now) {
             self.counters.stale += 1;
         } else if is_allowed {
             self.queue.push(received.frame, arrival);
@@ -142,11 +142,12 @@ impl Inbound {
     }
 
     /// Whether [`Inbound::flush`] has nothing to do.
+    #[inline]
     pub fn is_idle(&self) -> bool {
         self.queue.is_empty()
-            && self.waiting == Waiting::Nothing
+            && matches!(self.waiting, Waiting::Nothing)
             && !self.is_in_line
-            && self.loops.as_ref().is_none_or(|loops| loops.deadline().is_none())
+            && self.loops.as_ref().is_none_or(LoopWatch::is_watching)
     }
 
     /// Writes what waits, in order, as far as the bus takes it and `gate` lets it through; `accepted` sees what it took, and
@@ -182,8 +183,8 @@ impl Inbound {
                 break;
             }
             let room = match &self.loops {
-                Some(loops) => loops.room(self.queue.frames()).min(room),
-                None => room,
+                Some(loops) if !loops.is_watching() => loops.room(self.queue.frames()).min(room),
+                _ => room,
             };
             if room == 0 {
                 self.waiting = Waiting::Held;
@@ -193,7 +194,7 @@ impl Inbound {
             let grant = gate.as_ref().map(|gate| gate.grant(frames, now));
             let granted = grant.map_or(frames.len(), |grant| grant.count);
             let (frames, arrivals) = (&frames[..granted], &arrivals[..granted]);
-            let is_fresh = |now| fresh_until.is_none_or(|until| now < until);
+            let is_fresh = |now| now < fresh_until;
             let written = engine.write_bus(bus, frames, || is_fresh(clock()));
             now = clock();
             if let Some((gate, grant)) = gate.as_mut().zip(grant) {
@@ -206,7 +207,8 @@ impl Inbound {
             }
             self.counters.accepted += written.accepted as u64;
             if !is_fresh(now) {
-                self.counters.overdue += self.queue.count_stale(arrivals, now) as u64;
+                self.counters.overdue +=
+                    arrivals.iter().filter(|arrival| arrival.is_stale(now)).count() as u64;
             }
             self.queue.remove(written.accepted);
             if let Some(error) = written.stopped_by {
@@ -233,6 +235,7 @@ impl Inbound {
     }
 
     /// Whether the peer's frames are kept off the bus, because a loop was found here.
+    #[inline]
     pub fn has_found_loop(&self) -> bool {
         self.loops.as_ref().is_some_and(LoopWatch::has_found)
     }
@@ -268,8 +271,9 @@ impl Inbound {
         self.loops.as_mut()?.take_news()
     }
 
+    #[inline]
     fn mind_loops(&mut self, now: Moment) {
-        if let Some(loops) = &mut self.loops {
+        if let Some(loops) = self.loops.as_mut().filter(|loops| !loops.is_watching()) {
             loops.advance(self.queue.frames(), now);
         }
         if self.peer_has_found || self.has_found_loop() {
@@ -290,8 +294,11 @@ impl Inbound {
     #[inline]
     fn discard_stale(&mut self, now: Moment, was_held: bool, has_bus: bool) {
         let stale = self.queue.discard_stale(now);
+        if stale == 0 {
+            return;
+        }
         self.count_lost(stale, was_held);
-        if let Some(loops) = self.loops.as_mut().filter(|_| stale > 0 && !was_held && has_bus) {
+        if let Some(loops) = self.loops.as_mut().filter(|_| !was_held && has_bus) {
             loops.discarded(now);
         }
     }
@@ -303,6 +310,7 @@ impl Inbound {
     }
 
     /// Whether what the frames at the front waited for may have come: a retry for frames that are gone by now is none.
+    #[inline]
     fn may_try_again(&self, now: Moment) -> bool {
         match self.waiting {
             Waiting::Until(retry_at) => retry_at <= now || self.queue.is_empty(),

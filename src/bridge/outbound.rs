@@ -284,6 +284,12 @@ impl Outbound {
         frames
     }
 
+    /// Whether nothing waits to be handed to TCP.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.received.is_empty() && self.filling.is_sent()
+    }
+
     /// Whether everything was handed to TCP.
     pub fn is_idle(&self) -> bool {
         self.spare.is_some() && self.filling.is_sent()
@@ -341,10 +347,10 @@ impl Outbound {
     /// what is missing.
     #[inline]
     fn discard_stale(&mut self, session: &mut Session, now: WallTime) {
-        let stale = self.received.iter().take_while(|received| self.is_stale(**received, now)).count();
-        if stale == 0 {
+        if !self.received.front().is_some_and(|received| self.is_stale(*received, now)) {
             return;
         }
+        let stale = self.received.iter().take_while(|received| self.is_stale(**received, now)).count();
         session.discard_front(&mut self.filling, stale as u64, Cause::Stale);
         self.received.drain(..stale);
         self.stale_frames += stale as u64;

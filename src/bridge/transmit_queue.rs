@@ -19,8 +19,8 @@ pub const CAPACITY: usize = 4096;
 pub struct Arrival {
     /// From the peer.
     pub at: Moment,
-    /// From its bus, as far as that is known; else as `at`. Its age counts from here.
-    pub origin: Moment,
+    /// When it is too old: [`Moment::NEVER`] where frames may have any age.
+    pub fresh_until: Moment,
 }
 
 /// Frames from the front of the queue.
@@ -29,8 +29,8 @@ pub struct Piece<'a> {
     pub frames: &'a [Frame],
     /// One for each.
     pub arrivals: &'a [Arrival],
-    /// When the first of them becomes too old, if any does.
-    pub fresh_until: Option<Moment>,
+    /// When the first of them becomes too old.
+    pub fresh_until: Moment,
 }
 
 /// A ring of frames, each with its arrival. Allocated once; its pages are touched as far as it fills.
@@ -51,13 +51,21 @@ impl TransmitQueue {
         }
     }
 
+    /// The arrival at `now` of a frame that has such an age by then.
+    #[inline]
+    pub fn arrival(&self, now: Moment, age_ns: u64) -> Arrival {
+        let origin = now.before_nanos(age_ns);
+        Arrival { at: now, fresh_until: self.max_age_ns.map_or(Moment::NEVER, |max| origin.after_nanos(max)) }
+    }
+
     /// Whether one more frame fits.
+    #[inline]
     pub fn has_room(&self) -> bool {
         self.frames.len() < CAPACITY
     }
 
     /// Adds a frame, for which there is room.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, frame: Frame, arrival: Arrival) {
         self.frames.push_back(frame);
         self.arrivals.push_back(arrival);
@@ -83,16 +91,15 @@ impl TransmitQueue {
     pub fn front(&self, now: Moment, limit: usize) -> Piece<'_> {
         let (frames, arrivals) = (self.frames.as_slices().0, self.arrivals.as_slices().0);
         let piece = frames.len().min(arrivals.len()).min(limit);
-        let fresh = arrivals[..piece].iter().take_while(|arrival| !self.is_stale(**arrival, now)).count();
-        let (frames, arrivals) = (&frames[..fresh], &arrivals[..fresh]);
-        let oldest = arrivals.iter().map(|arrival| arrival.origin).min();
-        let fresh_until = self.max_age_ns.zip(oldest).map(|(age_ns, oldest)| oldest.after_nanos(age_ns));
-        Piece { frames, arrivals, fresh_until }
-    }
-
-    /// How many of these are too old.
-    pub fn count_stale(&self, arrivals: &[Arrival], now: Moment) -> usize {
-        arrivals.iter().filter(|arrival| self.is_stale(**arrival, now)).count()
+        let (mut fresh, mut fresh_until) = (0, Moment::NEVER);
+        for arrival in &arrivals[..piece] {
+            if arrival.is_stale(now) {
+                break;
+            }
+            fresh_until = fresh_until.min(arrival.fresh_until);
+            fresh += 1;
+        }
+        Piece { frames: &frames[..fresh], arrivals: &arrivals[..fresh], fresh_until }
     }
 
     /// Takes `count` frames away from the front.
@@ -110,16 +117,16 @@ impl TransmitQueue {
 
     /// When the oldest frame will have waited too long.
     pub fn deadline(&self) -> Option<Moment> {
-        Some(self.arrivals.front()?.origin.after_nanos(self.max_age_ns?))
+        self.arrivals.front().map(|arrival| arrival.fresh_until).filter(|until| *until != Moment::NEVER)
     }
 
     /// Discards what has waited too long at the front; returns how many.
     #[inline]
     pub fn discard_stale(&mut self, now: Moment) -> usize {
-        if !self.arrivals.front().is_some_and(|arrival| self.is_stale(*arrival, now)) {
+        if !self.arrivals.front().is_some_and(|arrival| arrival.is_stale(now)) {
             return 0;
         }
-        let stale = self.arrivals.iter().take_while(|arrival| self.is_stale(**arrival, now)).count();
+        let stale = self.arrivals.iter().take_while(|arrival| arrival.is_stale(now)).count();
         self.remove(stale);
         stale
     }
@@ -130,11 +137,13 @@ impl TransmitQueue {
         self.remove(discarded);
         discarded
     }
+}
 
-    /// Whether a frame is too old.
+impl Arrival {
+    /// Whether the frame is too old.
     #[inline]
-    pub fn is_stale(&self, arrival: Arrival, now: Moment) -> bool {
-        self.max_age_ns.is_some_and(|age_ns| arrival.origin.after_nanos(age_ns) <= now)
+    pub fn is_stale(self, now: Moment) -> bool {
+        self.fresh_until <= now
     }
 }
 
@@ -153,10 +162,6 @@ mod tests {
         Moment::from_nanos(count * 1_000_000)
     }
 
-    fn at(moment: Moment) -> Arrival {
-        Arrival { at: moment, origin: moment }
-    }
-
     fn identifiers(frames: &[Frame]) -> Vec<u32> {
         frames.iter().map(|frame| frame.image().identifier().raw()).collect()
     }
@@ -168,7 +173,7 @@ mod tests {
         for round in 0..3 {
             for raw in 0..CAPACITY as u32 {
                 assert!(queue.has_room());
-                queue.push(frame(round * 10_000 + raw), at(NEVER_TOO_LATE));
+                queue.push(frame(round * 10_000 + raw), queue.arrival(NEVER_TOO_LATE, 0));
             }
             assert!(!queue.has_room());
             let mut taken = Vec::new();
@@ -188,8 +193,8 @@ mod tests {
     #[test]
     fn what_waits_too_long_is_discarded() {
         let mut queue = TransmitQueue::new(Some(Duration::from_millis(250)));
-        queue.push(frame(1), at(milliseconds(10)));
-        queue.push(frame(2), at(milliseconds(11)));
+        queue.push(frame(1), queue.arrival(milliseconds(10), 0));
+        queue.push(frame(2), queue.arrival(milliseconds(11), 0));
         assert_eq!(queue.deadline(), Some(milliseconds(260)));
         assert_eq!(queue.discard_stale(milliseconds(259)), 0);
         assert_eq!(queue.discard_stale(milliseconds(260)), 1);
@@ -201,15 +206,16 @@ mod tests {
     #[test]
     fn what_was_old_when_it_came_does_not_wait() {
         let mut queue = TransmitQueue::new(Some(Duration::from_millis(250)));
-        let old = |origin| Arrival { at: milliseconds(1_000), origin: milliseconds(origin) };
-        assert!(queue.is_stale(old(750), milliseconds(1_000)));
-        assert!(!queue.is_stale(old(751), milliseconds(1_000)));
-        queue.push(frame(2), old(990));
-        queue.push(frame(3), old(751));
-        queue.push(frame(4), old(999));
+        let old = [750, 751, 990, 999].map(|origin| {
+            queue.arrival(milliseconds(1_000), milliseconds(1_000).nanos_since(milliseconds(origin)))
+        });
+        assert_eq!(old.map(|arrival| arrival.is_stale(milliseconds(1_000))), [true, false, false, false]);
+        queue.push(frame(2), old[2]);
+        queue.push(frame(3), old[1]);
+        queue.push(frame(4), old[3]);
         // The one in the middle grows old first: it is not written with the one before it, or both before that.
-        assert_eq!(queue.front(milliseconds(1_000), 2).fresh_until, Some(milliseconds(1_001)));
-        assert_eq!(queue.front(milliseconds(1_000), 1).fresh_until, Some(milliseconds(1_240)));
+        assert_eq!(queue.front(milliseconds(1_000), 2).fresh_until, milliseconds(1_001));
+        assert_eq!(queue.front(milliseconds(1_000), 1).fresh_until, milliseconds(1_240));
         assert_eq!(identifiers(queue.front(milliseconds(1_001), CAPACITY).frames), [2]);
         queue.remove(1);
         assert_eq!(queue.discard_stale(milliseconds(1_001)), 1);
@@ -219,10 +225,11 @@ mod tests {
     #[test]
     fn without_a_limit_nothing_grows_too_old() {
         let mut queue = TransmitQueue::new(None);
-        queue.push(frame(1), at(NEVER_TOO_LATE));
+        queue.push(frame(1), queue.arrival(NEVER_TOO_LATE, 0));
         assert_eq!(queue.deadline(), None);
-        assert_eq!(queue.front(NEVER_TOO_LATE, CAPACITY).fresh_until, None);
-        assert_eq!(queue.discard_stale(Moment::from_nanos(u64::MAX)), 0);
-        assert_eq!(queue.front(Moment::from_nanos(u64::MAX), CAPACITY).frames.len(), 1);
+        assert_eq!(queue.front(NEVER_TOO_LATE, CAPACITY).fresh_until, Moment::NEVER);
+        let last = Moment::from_nanos(u64::MAX - 1);
+        assert_eq!(queue.discard_stale(last), 0);
+        assert_eq!(queue.front(last, CAPACITY).frames.len(), 1);
     }
 }

@@ -24,10 +24,12 @@ pub struct Queues<'a, W> {
 }
 
 impl<W: Witness> FrameQueue for Queues<'_, W> {
+    #[inline]
     fn has_room(&self, bus: usize) -> bool {
         self.buses[bus].inbound.queue.has_room()
     }
 
+    #[inline(always)]
     fn push(&mut self, bus: usize, received: ReceivedFrame) {
         if let Some(one_way) = received.one_way {
             self.witness.one_way(one_way);

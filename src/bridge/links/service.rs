@@ -163,16 +163,18 @@ impl<P: Platform> Links<P> {
             engine.resume_stream(stream);
         }
         if link.may_send() {
-            // A heartbeat says when it was sent, not when the turn began.
-            let now = if speaks { self.platform.read() } else { now };
-            let histograms = &mut self.histograms;
             let is_held = link.holds_peer();
             link.outbound.hold(is_held);
-            let (platform, session) = (&self.platform, &mut link.session);
-            let clock = || platform.wall_time();
-            link.outbound.flush(engine, stream, session, now, clock, |received, sent_at| {
-                record_sent(histograms, received, sent_at);
-            })?;
+            if speaks || !link.outbound.is_empty() {
+                // A heartbeat says when it was sent, not when the turn began.
+                let now = if speaks { self.platform.read() } else { now };
+                let (platform, histograms, session) =
+                    (&self.platform, &mut self.histograms, &mut link.session);
+                let clock = || platform.wall_time();
+                link.outbound.flush(engine, stream, session, now, clock, |received, sent_at| {
+                    record_sent(histograms, received, sent_at);
+                })?;
+            }
         }
         if link.wants_finish() {
             engine.finish_stream(stream)?;

@@ -1,7 +1,5 @@
 //! What was lately put on a bus, by content: identifier, length and payload, as small numbers.
 
-use std::time::Duration;
-
 use crate::frame::{CLASSIC_BYTES, Image, REMOTE_FLAG};
 use crate::moment::Moment;
 
@@ -16,27 +14,27 @@ pub struct Fingerprint(u32);
 impl Fingerprint {
     /// The number of a frame's content. What a path may change on the way is left out: the flags of FD frames, and what
     /// lies behind the payload.
-    #[inline]
+    #[inline(always)]
     pub fn of(image: Image<'_>) -> Self {
         const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
         let mix = |sum: u64, word: u64| {
             let product = (sum ^ word).wrapping_mul(ODD);
             product ^ (product >> 32)
         };
-        let mut sum = mix(ODD, u64::from(image.id_word()) << 8 | image.len() as u64);
-        if image.as_bytes().len() == CLASSIC_BYTES {
+        let start = mix(ODD, u64::from(image.id_word()) << 8 | image.len() as u64);
+        let last = if image.as_bytes().len() == CLASSIC_BYTES {
             let carried = if image.id_word() & REMOTE_FLAG == 0 { image.len() as u32 } else { 0 };
             let unused = u64::MAX.checked_shl(8 * carried).unwrap_or(0);
-            return Self((mix(sum, u64::from_le_bytes(image.classic_payload()) & !unused) >> 16) as u32);
-        }
-        let (words, rest) = image.payload().as_chunks::<8>();
-        for word in words {
-            sum = mix(sum, u64::from_le_bytes(*word));
-        }
-        let last = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-        Self((mix(sum, last) >> 16) as u32)
+            mix(start, u64::from_le_bytes(image.classic_payload()) & !unused)
+        } else {
+            let (words, rest) = image.payload().as_chunks::<8>();
+            let sum = words.iter().fold(start, |sum, word| mix(sum, u64::from_le_bytes(*word)));
+            mix(sum, rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)))
+        };
+        Self((last >> 16) as u32)
     }
 
+    #[inline]
     fn place(self) -> usize {
         self.0 as usize % SLOTS
     }
@@ -89,12 +87,13 @@ impl Contents {
         Self { slots: Vec::new() }
     }
 
-    /// A frame has come: how many microseconds ago one of the same content was put on the bus, if that was within `horizon`.
+    /// A frame has come: how many microseconds ago one of the same content was put on the bus, if that was within the
+    /// horizon.
     #[inline]
-    pub fn note(&mut self, content: Fingerprint, horizon: Duration, now: Moment) -> Option<u32> {
+    pub fn note(&mut self, content: Fingerprint, horizon_us: u32, now: Moment) -> Option<u32> {
         let slot = self.slot(content);
         let age_us = slot.age_us(micros(now));
-        let is_repeated = slot.holds(content) && age_us <= horizon.as_micros() as u32;
+        let is_repeated = slot.holds(content) && age_us <= horizon_us;
         is_repeated.then(|| {
             self.slots[content.place()] |= u64::from(REPEATED);
             age_us
@@ -112,6 +111,7 @@ impl Contents {
     }
 
     /// Whether the content has been repeated, as far as is remembered: it may go round.
+    #[inline]
     pub fn was_repeated(&self, content: Fingerprint) -> bool {
         let slot = self.slot(content);
         slot.holds(content) && slot.was_repeated()
@@ -123,6 +123,7 @@ impl Contents {
     }
 }
 
+#[inline]
 fn micros(now: Moment) -> u32 {
     (now.as_nanos() / 1_000) as u32
 }
@@ -165,7 +166,7 @@ mod tests {
 
     #[test]
     fn what_comes_within_the_horizon_of_what_was_written_is_repeated() {
-        const HORIZON: Duration = Duration::from_millis(50);
+        const HORIZON: u32 = 50_000;
         let mut contents = Contents::new();
         let at = |us: u64| Moment::from_nanos(us * 1_000);
         let (one, other) = (of("123#11"), of("123#22"));

@@ -141,7 +141,7 @@ impl LoopWatch {
     #[inline]
     pub fn arrived(&mut self, frame: &Frame, now: Moment) -> bool {
         let content = Fingerprint::of(frame.image());
-        let age_us = self.contents.note(content, self.horizon(now), now);
+        let age_us = self.contents.note(content, self.horizon_us(now), now);
         match &mut self.phase {
             Phase::Watching => {
                 if self.suspicion.note(age_us, now, &mut self.random) && !self.is_over {
@@ -156,6 +156,12 @@ impl LoopWatch {
             Phase::Trying(experiment) => experiment.arrived(content, now),
         }
         !self.has_found()
+    }
+
+    /// Whether nothing is held and nothing due: there need be no more than [`LoopWatch::arrived`] and [`LoopWatch::wrote`].
+    #[inline]
+    pub fn is_watching(&self) -> bool {
+        matches!(self.phase, Phase::Watching)
     }
 
     /// Whether a loop was found, so that frames are kept off the bus.
@@ -211,7 +217,7 @@ impl LoopWatch {
 
     /// Frames were discarded because they had waited for the bus for too long.
     pub fn discarded(&mut self, now: Moment) {
-        if matches!(self.phase, Phase::Watching) {
+        if self.is_watching() {
             let (since, last) = self.overloaded.get_or_insert((now, now));
             if now.since(*last) > SIGN {
                 *since = now;
@@ -362,8 +368,10 @@ impl LoopWatch {
 
     /// How long ago what comes again may have been put on the bus.
     #[inline]
-    fn horizon(&self, now: Moment) -> Duration {
-        if self.is_overloaded(now) { OVERLOADED_HORIZON } else { LONGEST_WAY }
+    fn horizon_us(&self, now: Moment) -> u32 {
+        const OVERLOADED_US: u32 = OVERLOADED_HORIZON.as_micros() as u32;
+        const USUAL_US: u32 = LONGEST_WAY.as_micros() as u32;
+        if self.is_overloaded(now) { OVERLOADED_US } else { USUAL_US }
     }
 
     #[inline]

@@ -3,8 +3,8 @@
 //!
 //! A ring can signal an eventfd, but on kernel 6.12 (Debian's 6.12.117) the signal was measured to come an RCU grace
 //! period late, some ten milliseconds, for every first frame after a pause. A descriptor's own readiness is told at once
-//! on every kernel. Each is watched for one event at a time (`EPOLLONESHOT`), so that a busy descriptor, whose events
-//! nobody fetches, costs next to nothing.
+//! on every kernel. Each is watched for one event at a time: then it is taken out of the set until the engine is idle again,
+//! so that what comes while the engine is busy has the kernel call nobody else.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -29,17 +29,18 @@ impl Doorbell {
         Ok(Self { epoll, rung: Box::new([libc::epoll_event { events: 0, u64: 0 }; EVENTS]) })
     }
 
-    /// Watches a new descriptor for its next event, which is told under `word`. Closing it ends that.
-    pub fn add(&self, descriptor: BorrowedFd<'_>, word: u64) -> io::Result<()> {
+    /// Watches a descriptor for its next event, which is told under `word`. One that is readable now rings at once. Closing it
+    /// ends that.
+    pub fn watch(&self, descriptor: BorrowedFd<'_>, word: u64) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_ADD, descriptor, word)
     }
 
-    /// Watches a descriptor that has rung for its next event. One that is readable now rings at once.
-    pub fn watch_again(&self, descriptor: BorrowedFd<'_>, word: u64) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_MOD, descriptor, word)
+    /// Watches a descriptor no more, which has rung.
+    pub fn leave(&self, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, descriptor, 0)
     }
 
-    /// Fetches the words of all that have rung.
+    /// Fetches the words of all that have rung since the last call.
     pub fn fetch(&mut self, mut rung: impl FnMut(u64)) -> io::Result<()> {
         loop {
             let (events, room) = (self.rung.as_mut_ptr(), EVENTS as libc::c_int);
@@ -60,6 +61,7 @@ impl Doorbell {
     }
 
     fn control(&self, operation: libc::c_int, descriptor: BorrowedFd<'_>, word: u64) -> io::Result<()> {
+        // Fetched once: what has rung must not be found again by the next call within `fetch`.
         let events = (libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLONESHOT) as u32;
         let mut event = libc::epoll_event { events, u64: word };
         // SAFETY: `event` is valid for the call, which copies it; both descriptors are borrowed and open.

@@ -81,7 +81,7 @@ pub struct UringEngine {
     /// Receives that have ended for want of buffers, or for reasons of the kernel's own.
     starved: Vec<Operation>,
     doorbell: Doorbell,
-    /// Descriptors that have rung, and are not watched for their next event yet, by their receive operation's word.
+    /// Descriptors that have rung, and are not watched for their next event, by their receive operation's word.
     unwatched: Vec<u64>,
     alarm: Alarm,
 }
@@ -135,21 +135,13 @@ impl UringEngine {
     fn watch_again(&mut self) -> io::Result<()> {
         let mut result = Ok(());
         self.unwatched.retain(|&word| {
-            let (descriptor, receiving) = match Operation::from_word(word) {
-                Some(Operation::ReceivePackets(key)) => match self.buses.find(key) {
-                    Some(bus) => (bus.descriptor.as_fd(), bus.receiving),
-                    None => return false,
-                },
-                Some(Operation::ReceiveBytes(key)) => match self.streams.find(key) {
-                    Some(stream) => (stream.descriptor.as_fd(), stream.receiving),
-                    None => return false,
-                },
-                _ => return false,
+            let Some((descriptor, receiving)) = receiver(&self.buses, &self.streams, word) else {
+                return false;
             };
             if !receiving || result.is_err() {
                 return true;
             }
-            result = self.doorbell.watch_again(descriptor, word);
+            result = self.doorbell.watch(descriptor, word);
             result.is_err()
         });
         result
@@ -254,6 +246,21 @@ impl UringEngine {
     }
 }
 
+/// The descriptor that a receive operation's word is about, and whether it is received from; none where it is closed.
+fn receiver<'a>(
+    buses: &'a Slots<Bus>,
+    streams: &'a Slots<Stream>,
+    word: u64,
+) -> Option<(BorrowedFd<'a>, bool)> {
+    match Operation::from_word(word)? {
+        Operation::ReceivePackets(key) => buses.find(key).map(|bus| (bus.descriptor.as_fd(), bus.receiving)),
+        Operation::ReceiveBytes(key) => {
+            streams.find(key).map(|stream| (stream.descriptor.as_fd(), stream.receiving))
+        }
+        _ => None,
+    }
+}
+
 /// Whether the same operation may have better luck.
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN))
@@ -266,7 +273,7 @@ impl Engine for UringEngine {
         let key = self.buses.insert(bus);
         let word = Operation::ReceivePackets(key).to_word();
         let watched =
-            self.buses.find(key).map_or(Ok(()), |bus| self.doorbell.add(bus.descriptor.as_fd(), word));
+            self.buses.find(key).map_or(Ok(()), |bus| self.doorbell.watch(bus.descriptor.as_fd(), word));
         match watched.and_then(|()| self.receive_packets(key)) {
             Ok(()) => Ok(BusId(key)),
             Err(error) => {
@@ -343,7 +350,7 @@ impl Engine for UringEngine {
         let watched = self
             .streams
             .find(key)
-            .map_or(Ok(()), |stream| self.doorbell.add(stream.descriptor.as_fd(), word));
+            .map_or(Ok(()), |stream| self.doorbell.watch(stream.descriptor.as_fd(), word));
         match watched.and_then(|()| self.receive_bytes(key)) {
             Ok(()) => Ok(StreamId(key)),
             Err(error) => {
@@ -434,7 +441,14 @@ impl Engine for UringEngine {
     }
 
     fn disarm_wake(&mut self) -> io::Result<()> {
-        self.doorbell.fetch(|word| self.unwatched.push(word))
+        let before = self.unwatched.len();
+        self.doorbell.fetch(|word| self.unwatched.push(word))?;
+        for &word in &self.unwatched[before..] {
+            if let Some((descriptor, _)) = receiver(&self.buses, &self.streams, word) {
+                self.doorbell.leave(descriptor)?;
+            }
+        }
+        Ok(())
     }
 }
 

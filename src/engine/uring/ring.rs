@@ -120,7 +120,7 @@ impl Ring {
             }
             Wait::ForCompletion => {
                 let want = 1 + std::mem::take(&mut self.immediate);
-                forgive(self.ring.submitter().submit_and_wait(want))?;
+                self.ask(want)?;
             }
         }
         for completion in self.ring.completion() {
@@ -146,12 +146,19 @@ impl Ring {
     fn work(&mut self) -> io::Result<()> {
         // What was submitted completes now, and so is not to be waited for later.
         self.immediate = 0;
+        self.ask(0)
+    }
+
+    /// Submits what is queued, and waits for so many completions.
+    #[inline]
+    fn ask(&mut self, want: usize) -> io::Result<()> {
         let queued = self.ring.submission().len() as u32;
         let submitter = self.ring.submitter();
         // SAFETY: no argument is passed, and what the queued operations refer to was promised to `push`. The crate's
         // safe calls ask for events only where a flag says that there is work, which need not be visible yet when the
         // kernel has read that nobody wants to be signalled.
-        let entered = unsafe { submitter.enter::<libc::sigset_t>(queued, 0, ENTER_GETEVENTS, None) };
+        let entered =
+            unsafe { submitter.enter::<libc::sigset_t>(queued, want as u32, ENTER_GETEVENTS, None) };
         forgive(entered)
     }
 

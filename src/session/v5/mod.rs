@@ -341,6 +341,7 @@ impl Conversation {
         }
     }
 
+    #[inline]
     fn take_frame(
         &mut self,
         bus: usize,
