@@ -17,6 +17,7 @@ use super::clock::Clock;
 use super::host::Host;
 use super::link::Ended;
 use super::links::Links;
+use super::network_queue::SAMPLE_INTERVAL;
 use crate::bus::{self, BusError, OpenBus};
 use crate::engine::Engine;
 use crate::metrics::Counters;
@@ -34,10 +35,6 @@ const SETTLING: Duration = Duration::from_secs(1);
 
 /// The same while a bus socket is being opened, which other tasks of the thread have a part in.
 const OPENING_SLICE: Duration = Duration::from_millis(1);
-
-/// How often the kernel is reminded of how to acknowledge: a system call for each stream that is heard of, to save every
-/// second packet back.
-const ACKNOWLEDGEMENTS: Duration = Duration::from_millis(100);
 
 /// How often a bus that is gone is looked for, where no notice of it comes (a software bus), or none that was read.
 const BUS_RETRY: Duration = Duration::from_millis(100);
@@ -70,8 +67,8 @@ struct Inner<E: Engine> {
     alarm_at: Moment,
     /// Until when the last link that was opened is new.
     settled_at: Moment,
-    /// When acknowledgements are to be seen to again.
-    acknowledge_at: Moment,
+    /// When connections are to be seen to again: at most two system calls for each.
+    tend_at: Moment,
     /// Asks the engine again and again instead of waiting.
     busy_poll: bool,
 }
@@ -87,7 +84,7 @@ impl<E: Engine> DataPath<E> {
             last_event: Moment::default(),
             alarm_at: Moment::default(),
             settled_at: Moment::default(),
-            acknowledge_at: Moment::default(),
+            tend_at: Moment::default(),
             busy_poll,
         };
         Self {
@@ -275,9 +272,9 @@ impl<E: Engine> Inner<E> {
             self.engine.turn(Duration::ZERO, &mut self.links)?;
             return Ok(false);
         }
-        if self.acknowledge_at <= now.monotonic {
-            self.links.delay_acknowledgements(&self.engine);
-            self.acknowledge_at = now.monotonic.after(ACKNOWLEDGEMENTS);
+        if self.tend_at <= now.monotonic {
+            self.links.tend_connections(&self.engine, now.monotonic);
+            self.tend_at = now.monotonic.after(SAMPLE_INTERVAL);
         }
         let polls = self.busy_poll && self.links.count() > 0;
         let end = if polls {

@@ -30,6 +30,7 @@ mod link;
 mod link_bus;
 pub mod links;
 mod loops;
+mod network_queue;
 mod outbound;
 pub mod platform;
 mod reflector;

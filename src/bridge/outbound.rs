@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
+use super::network_queue::{NetworkQueue, Sample};
+use super::tcp;
 use crate::buffer::SendBuffer;
 use crate::engine::{Engine, Sending, StreamId};
 use crate::frame::Image;
@@ -61,6 +63,11 @@ pub struct Outbound {
     linger: Linger,
     /// Frames wait, whatever has gathered.
     is_held: bool,
+    /// How much may wait in the network, and when to ask again whether there is room.
+    network: NetworkQueue,
+    room_at: Option<Moment>,
+    /// Something was sent since that was last asked.
+    has_sent: bool,
     /// Frames of buffers that were sent.
     sent_frames: u64,
     /// Of those, frames that were too old by then.
@@ -86,6 +93,9 @@ impl Outbound {
             max_age_ns: max_age.map_or(u64::MAX, nanoseconds),
             linger,
             is_held: false,
+            network: NetworkQueue::new(max_age),
+            room_at: None,
+            has_sent: false,
             sent_frames: 0,
             overdue_frames: 0,
             stale_frames: 0,
@@ -147,6 +157,16 @@ impl Outbound {
         self.is_held = is_held;
     }
 
+    /// Whether something was sent since the last call, or may be as soon as the network has room, so that TCP has news of it.
+    pub fn take_has_sent(&mut self) -> bool {
+        std::mem::take(&mut self.has_sent) || self.network.is_bounded()
+    }
+
+    /// What TCP knows of the connection.
+    pub fn note_network(&mut self, sample: Sample, now: Moment) {
+        self.network.note(sample, now);
+    }
+
     /// Sends what has gathered and what the session has to say, unless a buffer is in flight already; `sent` sees when
     /// the kernel received each frame, and when it was sent. `now` is when the turn began, which says nothing of frames
     /// that are sent long after: the process may have stood still. Whether they are fresh is told by `clock`, before each
@@ -173,15 +193,18 @@ impl Outbound {
         loop {
             let looked_at = if self.received.is_empty() { now.wall } else { clock() };
             self.discard_stale(session, looked_at);
-            if !self.has_gathered(now.monotonic) && !session.has_something_to_say() {
+            let room = if self.received.is_empty() { BUFFER_BYTES } else { self.room(engine, stream, now)? };
+            let is_gathered = room > 0 && self.has_gathered(now.monotonic);
+            if !is_gathered && !session.has_something_to_say() {
                 return Ok(());
             }
             let Some(empty) = self.spare.take() else { return Ok(()) };
-            let (piece, frames) = self.take_piece(empty, session, now);
+            let (piece, frames) = self.take_piece(empty, session, now, room);
             if frames == 0 && piece.is_sent() {
                 self.spare = Some(piece);
                 return Ok(());
             }
+            self.has_sent = true;
             self.note_in_flight(frames);
             self.in_flight_start = piece.sent_bytes();
             sent(&self.in_flight, looked_at);
@@ -200,18 +223,39 @@ impl Outbound {
         }
     }
 
-    /// What is sent next, and how many frames are in it: all that has gathered, or as much as may be in flight.
+    /// How many bytes of frames the network has room for; none where frames wait for it.
     #[inline]
-    fn take_piece(&mut self, mut empty: SendBuffer, session: &mut Session, now: Now) -> (SendBuffer, usize) {
-        if self.is_held && !self.received.is_empty() {
+    fn room<E: Engine>(&mut self, engine: &E, stream: StreamId, now: Now) -> io::Result<usize> {
+        self.room_at = None;
+        if !self.network.is_bounded() {
+            return Ok(BUFFER_BYTES);
+        }
+        let Some(descriptor) = engine.stream_descriptor(stream) else { return Ok(BUFFER_BYTES) };
+        let room = self.network.room(tcp::under_way(descriptor)?, now.monotonic);
+        self.room_at = room.err();
+        Ok(room.unwrap_or(0))
+    }
+
+    /// What is sent next, and how many frames are in it: all that has gathered, or as much as may be in flight and the network
+    /// has room for.
+    #[inline]
+    fn take_piece(
+        &mut self,
+        mut empty: SendBuffer,
+        session: &mut Session,
+        now: Now,
+        room: usize,
+    ) -> (SendBuffer, usize) {
+        if (self.is_held || room == 0) && !self.received.is_empty() {
             session.speak(now, &mut empty, self.filling.unsent());
             return (empty, 0);
         }
-        if self.filling.unsent().len() <= self.piece_bytes {
+        let piece_bytes = self.piece_bytes.min(room);
+        if self.filling.unsent().len() <= piece_bytes {
             session.speak(now, &mut self.filling, &[]);
             return (std::mem::replace(&mut self.filling, empty), self.received.len());
         }
-        let frames = session.move_front(&mut self.filling, &mut empty, self.piece_bytes);
+        let frames = session.move_front(&mut self.filling, &mut empty, piece_bytes);
         session.speak(now, &mut empty, self.filling.unsent());
         (empty, usize::try_from(frames).unwrap_or(usize::MAX).min(self.received.len()))
     }
@@ -220,7 +264,9 @@ impl Outbound {
     pub fn deadline(&self) -> Option<Moment> {
         let lingering =
             !self.is_held && !self.linger.time.is_zero() && !self.received.is_empty() && self.spare.is_some();
-        lingering.then(|| self.gathering_since.after(self.linger.time))
+        let lingers_until = lingering.then(|| self.gathering_since.after(self.linger.time));
+        let room_at = self.room_at.filter(|_| !self.received.is_empty() && self.spare.is_some());
+        Moment::earlier(lingers_until, room_at)
     }
 
     /// Takes a buffer back from the engine, all of which was sent, by `sent_at`, or not.
@@ -271,6 +317,7 @@ impl Outbound {
         let frames = self.received.len() as u64;
         session.discard_front(&mut self.filling, frames, Cause::Outage);
         self.received.clear();
+        self.room_at = None;
         self.filling.clear();
         frames
     }
@@ -280,6 +327,7 @@ impl Outbound {
         // Where the protocol keeps no books, what was in flight was sent as far as TCP had taken it.
         let frames = self.discard(session) + self.in_flight.len() as u64;
         self.in_flight.clear();
+        self.network.forget();
         self.spare.get_or_insert_with(|| SendBuffer::with_capacity(BUFFER_BYTES));
         frames
     }
@@ -343,14 +391,16 @@ impl Outbound {
             && self.gathering_since.after(time) > now
     }
 
-    /// Discards what grew too old while the buffer before it was in flight. Its sequence numbers are used up: the peer sees
+    /// Discards what grew too old while the buffer before it was in flight, or will have when it has crossed the network. Its sequence numbers are used up: the peer sees
     /// what is missing.
     #[inline]
     fn discard_stale(&mut self, session: &mut Session, now: WallTime) {
-        if !self.received.front().is_some_and(|received| self.is_stale(*received, now)) {
+        // By the time they come out.
+        let then = WallTime::from_nanos(now.as_nanos().saturating_add(self.network.transit_ns()));
+        if !self.received.front().is_some_and(|received| self.is_stale(*received, then)) {
             return;
         }
-        let stale = self.received.iter().take_while(|received| self.is_stale(**received, now)).count();
+        let stale = self.received.iter().take_while(|received| self.is_stale(**received, then)).count();
         session.discard_front(&mut self.filling, stale as u64, Cause::Stale);
         self.received.drain(..stale);
         self.stale_frames += stale as u64;

@@ -5,7 +5,7 @@
 //!                          ║     namespace      ║
 //! ```
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use canip_peer::bus::BusKind;
 
@@ -50,24 +50,29 @@ impl Hosts {
             command(&line).unwrap();
         }
     }
+
+    /// A bridge between the hosts, and the bus of ours.
+    fn scene(&self) -> (Scene, Made) {
+        // The same name on both sides: the test's end, and the server's.
+        let near = unique_name("x");
+        ip(&format!("link add {near} type vxcan peer name {near} netns {}", self.host));
+        ip(&format!("link set {near} up"));
+        ip(&format!("-n {} link set {near} up", self.host));
+        let far = unique_name("v");
+        let made = Made::vcan(&far, 72);
+        let [near, far] = [near, far].map(|name| Place { kind: BusKind::SocketCan, name });
+        let arguments = "--heartbeat 0.5".to_owned();
+        let server = Options { under: format!("ip netns exec {}", self.host), arguments: arguments.clone() };
+        let client = Options { arguments, ..Options::default() };
+        (Scene::at(Hosts::ADDRESS, near, far, server, client, RATE), made)
+    }
 }
 
 #[test]
 fn delay_jitter_loss_and_partition() {
     let Some(_lab) = can_available() else { return };
     let hosts = Hosts::new();
-    // The same name on both sides: the test's end, and the server's.
-    let near = unique_name("x");
-    ip(&format!("link add {near} type vxcan peer name {near} netns {}", hosts.host));
-    ip(&format!("link set {near} up"));
-    ip(&format!("-n {} link set {near} up", hosts.host));
-    let far = unique_name("v");
-    let _far = Made::vcan(&far, 72);
-    let [near, far] = [near, far].map(|name| Place { kind: BusKind::SocketCan, name });
-    let arguments = "--heartbeat 0.5".to_owned();
-    let server = Options { under: format!("ip netns exec {}", hosts.host), arguments: arguments.clone() };
-    let client = Options { arguments, ..Options::default() };
-    let mut scene = Scene::at(Hosts::ADDRESS, near, far, server, client, RATE);
+    let (mut scene, _far) = hosts.scene();
     for trial in 1..=trials() as usize {
         hosts.network("delay 30ms 10ms loss 2%");
         scene.flows.iter().for_each(|flow| flow.meter.wait_more(RATE as usize / 2));
@@ -81,4 +86,29 @@ fn delay_jitter_loss_and_partition() {
     }
     scene.allow_recovery(AFTER_PARTITION);
     scene.finish().balance("network-partition");
+}
+
+/// A network that carries less than half of what is sent, behind a queue of many seconds: what comes out is in time, and it is much
+/// of what the network can carry, which is 500 frames a second without any header.
+#[test]
+fn slower_than_the_load() {
+    let Some(_lab) = can_available() else { return };
+    let hosts = Hosts::new();
+    let (mut scene, _far) = hosts.scene();
+    for _ in 0..trials() {
+        hosts.network("delay 20ms rate 100kbit limit 1000");
+        let started = Instant::now();
+        let wanted = scene.flows.each_ref().map(|flow| flow.meter.count() + RATE as usize);
+        for (flow, wanted) in scene.flows.iter().zip(wanted) {
+            flow.meter.wait_more(wanted.saturating_sub(flow.meter.count()));
+        }
+        // The first seconds for what was sent before the bridge knew how slow the network is, which is too old.
+        let elapsed = started.elapsed();
+        assert!(elapsed < Duration::from_secs(20), "{RATE} frames took {elapsed:?}");
+        let mended = now_us();
+        hosts.network("");
+        scene.recover(mended);
+        scene.run_a_while();
+    }
+    scene.finish().balance("network-slower-than-the-load");
 }

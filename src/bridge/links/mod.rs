@@ -227,15 +227,24 @@ impl<P: Platform> Links<P> {
         }
     }
 
-    /// Has the kernel go on to delay acknowledgements, where something has come since the last call.
-    pub fn delay_acknowledgements<E: Engine>(&mut self, engine: &E) {
+    /// Does what TCP connections want now and then. Has the kernel go on to delay acknowledgements, where something has come
+    /// since the last call, and asks it what it knows of the network, where something was sent.
+    pub fn tend_connections<E: Engine>(&mut self, engine: &E, now: Moment) {
         for link in self.table.iter_mut().flatten() {
-            if !std::mem::take(&mut link.has_heard) {
+            let Some(stream) = link.stream.and_then(|stream| engine.stream_descriptor(stream)) else {
                 continue;
-            }
-            let descriptor = link.stream.and_then(|stream| engine.stream_descriptor(stream));
-            if let Some(Err(error)) = descriptor.map(tcp::delay_acknowledgements) {
+            };
+            if std::mem::take(&mut link.has_heard)
+                && let Err(error) = tcp::delay_acknowledgements(stream)
+            {
                 debug!("{}: each segment is acknowledged: {error}", link.name);
+            }
+            if link.outbound.take_has_sent() {
+                match tcp::sample(stream) {
+                    Ok(Some(sample)) => link.outbound.note_network(sample, now),
+                    Ok(None) => {}
+                    Err(error) => debug!("{}: nothing is known of its network: {error}", link.name),
+                }
             }
         }
     }
