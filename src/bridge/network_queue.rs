@@ -4,6 +4,7 @@
 //! it holds back only when something is lost. Every frame is too old then when it comes out. Here the queue is kept
 //! short: once round trips show that there is one, no more is handed to TCP than arrives within the shortest round trip
 //! that was seen and a part of the age that frames may have. What waits for that waits here, where it can be dropped.
+//! Now and then a little more is let under way, to see whether it is really a queue.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -23,8 +24,19 @@ const SAMPLES_OF_RATE: usize = 2;
 /// A queue of so much of the age that frames may have is a long one. It is kept below twice that: on a slow link a segment or
 /// two are as long, and their acknowledgements come 40 ms late. Frames wait no longer for it, since what is kept short there
 /// they wait here.
-const PART_OF_AGE: u64 = 5;
+const PART_OF_AGE: u128 = 5;
 const KEPT_BELOW: u64 = 2;
+
+/// The same where frames may not have much of an age: longer than an acknowledgement may be late.
+const SHORTEST_SIGN_NS: u64 = 50_000_000;
+
+/// How often, and how long beyond a round trip, a third more is let under way. If the network takes more then, what takes long is
+/// not the queue, or not ours: another way is longer than the shortest was, or acknowledgements wait.
+const BETWEEN_PROBES: Duration = Duration::from_secs(4);
+const PROBE_NS: u64 = 200_000_000;
+
+/// How long it is remembered how long a round trip takes by itself.
+const UNLEARNED_AFTER: Duration = Duration::from_secs(60);
 
 /// The longest time that frames are held to be under way, in the same measure: where it is longer, some that are as new as can
 /// be are sent all the same, since clocks, and queues, may tell what is not so.
@@ -73,8 +85,31 @@ struct Bound {
     bytes_per_s: u64,
     /// How long frames are under way.
     transit_ns: u64,
-    /// When frames last had to wait.
+    /// When frames last had to wait here, and when a round trip last showed a queue.
     held_last: Moment,
+    waited_last: Moment,
+    /// When more was let under way to see what comes of it, and what the network took before; and when that last ended.
+    probe: Option<(Moment, u64)>,
+    probed_last: Moment,
+}
+
+impl Bound {
+    fn new(now: Moment) -> Self {
+        Self {
+            bytes: LEAST_BYTES,
+            bytes_per_s: 1,
+            transit_ns: 0,
+            held_last: now,
+            waited_last: now,
+            probe: None,
+            probed_last: now,
+        }
+    }
+
+    /// Whether there is still a queue, and something for it.
+    fn is_recent(&self, now: Moment) -> bool {
+        now.since(self.held_last.min(self.waited_last)) < FORGOTTEN_AFTER
+    }
 }
 
 /// The queue in the network that one connection's frames wait in.
@@ -85,24 +120,27 @@ pub struct NetworkQueue {
     acknowledged: VecDeque<(Moment, u64)>,
     signs: u32,
     bound: Option<Bound>,
+    /// How long a round trip takes by itself, where that was found to be longer than the shortest, and when.
+    learned: Option<(u64, Moment)>,
 }
 
 impl NetworkQueue {
     /// Nothing is known. Frames may have an age of `max_age`.
     pub fn new(max_age: Option<Duration>) -> Self {
-        let long = |age: Duration| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX) / PART_OF_AGE;
+        let long = |age: Duration| u64::try_from(age.as_nanos() / PART_OF_AGE).unwrap_or(u64::MAX);
         Self {
-            long_ns: max_age.map(long),
+            long_ns: max_age.map(|age| long(age).max(SHORTEST_SIGN_NS)),
             acknowledged: VecDeque::with_capacity(SAMPLES),
             signs: 0,
             bound: None,
+            learned: None,
         }
     }
 
     /// There is another connection.
     pub fn forget(&mut self) {
         self.acknowledged.clear();
-        (self.signs, self.bound) = (0, None);
+        (self.signs, self.bound, self.learned) = (0, None, None);
     }
 
     /// What TCP knows now.
@@ -112,41 +150,85 @@ impl NetworkQueue {
             self.acknowledged.pop_front();
         }
         self.acknowledged.push_back((now, sample.acknowledged_bytes));
-        let Sample { round_trip_ns, shortest_round_trip_ns, .. } = sample;
-        let waits_ns = round_trip_ns.saturating_sub(shortest_round_trip_ns);
+        let round_trip_ns = sample.round_trip_ns;
+        let base_ns = self.base_ns(sample, now);
+        let waits_ns = round_trip_ns.saturating_sub(base_ns);
         let is_sign = waits_ns > long_ns && sample.segments_under_way >= SEGMENTS;
         self.signs = if is_sign { self.signs + 1 } else { 0 };
-        let held_last = match self.bound {
-            Some(bound) if now.since(bound.held_last) < FORGOTTEN_AFTER => bound.held_last,
-            _ if self.signs >= SIGNS => now,
+        let mut bound = match self.bound {
+            Some(bound) if bound.is_recent(now) => bound,
+            _ if self.signs >= SIGNS => Bound::new(now),
             _ => {
                 self.bound = None;
                 return;
             }
         };
-        let bytes_per_s = self.bytes_per_s(round_trip_ns);
-        let within_ns = u128::from(shortest_round_trip_ns.saturating_add(KEPT_BELOW * long_ns));
-        let within = u128::from(bytes_per_s) * within_ns / 1_000_000_000;
-        let bytes = usize::try_from(within).unwrap_or(usize::MAX).max(LEAST_BYTES);
-        let drains_ns = bytes as u128 * 1_000_000_000 / u128::from(bytes_per_s);
-        let waits_ns =
-            u64::try_from(drains_ns).unwrap_or(u64::MAX).saturating_sub(shortest_round_trip_ns).max(waits_ns);
-        // Half of the shortest round trip; what they wait, they wait on this way; and a little, since queues are not still.
-        let transit_ns = (shortest_round_trip_ns / 2).saturating_add(waits_ns).saturating_add(long_ns / 4);
-        let longest_ns = long_ns * LONGEST_TRANSIT;
-        self.bound = Some(Bound { bytes, bytes_per_s, transit_ns: transit_ns.min(longest_ns), held_last });
+        if waits_ns > long_ns / 2 {
+            bound.waited_last = now;
+        }
+        let [usual, latest, best] = self.bytes_per_s(round_trip_ns);
+        if best > 0 {
+            bound.bytes_per_s = best;
+        }
+        let fits = |within_ns: u64| {
+            let bytes = u128::from(bound.bytes_per_s) * u128::from(within_ns) / 1_000_000_000;
+            usize::try_from(bytes).unwrap_or(usize::MAX).max(LEAST_BYTES)
+        };
+        bound.bytes = fits(base_ns.saturating_add(long_ns.saturating_mul(KEPT_BELOW)));
+        let drains_ns = bound.bytes as u128 * 1_000_000_000 / u128::from(bound.bytes_per_s);
+        let longest_ns = u64::try_from(drains_ns).unwrap_or(u64::MAX).max(round_trip_ns);
+        // Half of the shortest way there and back; what it takes beyond, it takes on this way, as long as there is a queue; and a
+        // little, since queues are not still.
+        let shortest_ns = sample.shortest_round_trip_ns;
+        let transit_ns = longest_ns.saturating_sub(shortest_ns / 2).saturating_add(long_ns / 4);
+        bound.transit_ns = transit_ns.min(long_ns.saturating_mul(LONGEST_TRANSIT));
+        match bound.probe {
+            Some((since, before)) if now.nanos_since(since) >= PROBE_NS.saturating_add(round_trip_ns) => {
+                if latest > before / 5 * 6 {
+                    self.learned = Some((round_trip_ns, now));
+                }
+                (bound.probe, bound.probed_last) = (None, now);
+            }
+            None if now.since(bound.probed_last) >= BETWEEN_PROBES => {
+                bound.probe = Some((now, usual));
+            }
+            _ => {}
+        }
+        if bound.probe.is_some() {
+            // A third more than is under way.
+            bound.bytes = bound.bytes.max(fits(round_trip_ns.saturating_add(round_trip_ns / 3)));
+        }
+        self.bound = Some(bound);
     }
 
-    /// What the network has lately taken at its best, at least 1.
-    fn bytes_per_s(&self, round_trip_ns: u64) -> u64 {
+    /// How long a round trip takes where nothing waits.
+    fn base_ns(&mut self, sample: Sample, now: Moment) -> u64 {
+        let Sample { round_trip_ns, shortest_round_trip_ns, .. } = sample;
+        self.learned = self.learned.filter(|(_, at)| now.since(*at) < UNLEARNED_AFTER);
+        match &mut self.learned {
+            Some((base_ns, _)) => {
+                *base_ns = round_trip_ns.min(*base_ns);
+                shortest_round_trip_ns.max(*base_ns)
+            }
+            None => shortest_round_trip_ns,
+        }
+    }
+
+    /// What the network takes: in all samples, in the last ones, and at its best in as many.
+    fn bytes_per_s(&self, round_trip_ns: u64) -> [u64; 3] {
         let of_round_trip = (round_trip_ns / SAMPLE_INTERVAL.as_nanos() as u64) as usize;
-        let span = (SAMPLES_OF_RATE + of_round_trip).min(self.acknowledged.len() - 1);
-        let ends = self.acknowledged.iter().zip(self.acknowledged.iter().skip(span));
-        let rates = ends.map(|((earlier, before), (later, after))| {
-            let bytes = u128::from(after.saturating_sub(*before));
-            bytes * 1_000_000_000 / u128::from(later.nanos_since(*earlier).max(1))
-        });
-        rates.max().and_then(|rate| u64::try_from(rate).ok()).unwrap_or(u64::MAX).max(1)
+        let all = self.acknowledged.len() - 1;
+        let rates = |span: usize| {
+            let ends = self.acknowledged.iter().zip(self.acknowledged.iter().skip(span));
+            ends.map(|((earlier, before), (later, after))| {
+                let bytes = u128::from(after.saturating_sub(*before));
+                let rate = bytes * 1_000_000_000 / u128::from(later.nanos_since(*earlier).max(1));
+                u64::try_from(rate).unwrap_or(u64::MAX)
+            })
+        };
+        let usual = rates(all).next().unwrap_or(0);
+        let of_some = rates((SAMPLES_OF_RATE + of_round_trip).min(all));
+        of_some.fold([usual, 0, 0], |[usual, _, best], rate| [usual, rate, rate.max(best)])
     }
 
     /// Whether so much may not be under way that it is to be asked how much is.
@@ -199,6 +281,7 @@ mod tests {
         acknowledged: u64,
         budget: u64,
         smoothed_ns: u64,
+        shortest_ms: u64,
         /// Ages, in milliseconds, of frames that came out.
         ages_ms: Vec<u64>,
     }
@@ -214,6 +297,7 @@ mod tests {
                 acknowledged: 0,
                 budget: 0,
                 smoothed_ns: round_trip_ms * MILLISECOND,
+                shortest_ms: round_trip_ms,
                 ages_ms: Vec::new(),
             }
         }
@@ -246,7 +330,7 @@ mod tests {
                 acknowledged_bytes: self.acknowledged,
                 segments_under_way: u32::try_from(self.under_way / 24).unwrap(),
                 round_trip_ns: self.smoothed_ns,
-                shortest_round_trip_ns: self.round_trip_ms * MILLISECOND,
+                shortest_round_trip_ns: self.shortest_ms * MILLISECOND,
             }
         }
     }
@@ -323,6 +407,36 @@ mod tests {
         let before = link.ages_ms.len();
         send(&mut link, &mut queue, 5, 15_000..16_000);
         assert!(link.ages_ms.len() - before >= 4_990, "{} of 5,000", link.ages_ms.len() - before);
+    }
+
+    #[test]
+    fn a_way_that_becomes_longer_is_no_queue() {
+        let mut link = Link::new(1_200_000, 20);
+        let mut queue = NetworkQueue::new(Some(MAX_AGE));
+        send(&mut link, &mut queue, 1, 0..5_000);
+        for (round_trip_ms, from) in [(170, 5_000), (400, 25_000)] {
+            link.round_trip_ms = round_trip_ms;
+            send(&mut link, &mut queue, 1, from..from + 10_000);
+            link.ages_ms.clear();
+            send(&mut link, &mut queue, 1, from + 10_000..from + 20_000);
+            let in_time = link.ages_ms.iter().filter(|age| **age <= 250).count();
+            assert!(in_time >= 9_500, "{round_trip_ms} ms: {in_time} of 10,000");
+        }
+    }
+
+    #[test]
+    fn bursts_on_a_network_that_is_fast_again_are_not_held() {
+        let mut link = Link::new(24_000, 20);
+        let mut queue = NetworkQueue::new(Some(MAX_AGE));
+        send(&mut link, &mut queue, 5, 0..5_000);
+        assert!(queue.is_bounded());
+        link.bytes_per_s = 1_200_000;
+        for burst in 0..20 {
+            let from = 5_000 + burst * 500;
+            send(&mut link, &mut queue, 40, from..from + 5);
+            send(&mut link, &mut queue, 0, from + 5..from + 500);
+        }
+        assert!(!queue.is_bounded());
     }
 
     #[test]

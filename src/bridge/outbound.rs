@@ -193,9 +193,10 @@ impl Outbound {
         loop {
             let looked_at = if self.received.is_empty() { now.wall } else { clock() };
             self.discard_stale(session, looked_at);
-            let room = if self.received.is_empty() { BUFFER_BYTES } else { self.room(engine, stream, now)? };
-            let is_gathered = room > 0 && self.has_gathered(now.monotonic);
-            if !is_gathered && !session.has_something_to_say() {
+            let has_gathered = self.has_gathered(now.monotonic);
+            let asks = has_gathered && !self.received.is_empty();
+            let room = if asks { self.room(engine, stream, now)? } else { BUFFER_BYTES };
+            if (!has_gathered || room == 0) && !session.has_something_to_say() {
                 return Ok(());
             }
             let Some(empty) = self.spare.take() else { return Ok(()) };

@@ -436,8 +436,12 @@ impl Engine for UringEngine {
             return Ok(false);
         }
         // What has come since the ring was asked rings at once.
-        self.watch_again()?;
-        Ok(true)
+        match self.watch_again() {
+            Ok(()) => Ok(true),
+            // As little memory as there is now, or as many descriptors as others watch, there may not be the next time.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOSPC)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn disarm_wake(&mut self) -> io::Result<()> {
