@@ -38,8 +38,8 @@ const PROBE_NS: u64 = 200_000_000;
 /// How long it is remembered how long a round trip takes by itself.
 const UNLEARNED_AFTER: Duration = Duration::from_secs(60);
 
-/// The longest time that frames are held to be under way, in the same measure: where it is longer, some that are as new as can
-/// be are sent all the same, since clocks, and queues, may tell what is not so.
+/// The longest time that frames are held to be under way, in the same parts of the age that they may have: where it is longer, some
+/// that are as new as can be are sent all the same, since clocks, and queues, may tell what is not so.
 const LONGEST_TRANSIT: u64 = 4;
 
 /// Segments under way that make a long round trip a queue. A receiver that has nothing to say acknowledges every second
@@ -117,6 +117,7 @@ impl Bound {
 pub struct NetworkQueue {
     /// How long is long. Where frames may have any age, nothing is.
     long_ns: Option<u64>,
+    longest_transit_ns: u64,
     acknowledged: VecDeque<(Moment, u64)>,
     signs: u32,
     bound: Option<Bound>,
@@ -127,9 +128,10 @@ pub struct NetworkQueue {
 impl NetworkQueue {
     /// Nothing is known. Frames may have an age of `max_age`.
     pub fn new(max_age: Option<Duration>) -> Self {
-        let long = |age: Duration| u64::try_from(age.as_nanos() / PART_OF_AGE).unwrap_or(u64::MAX);
+        let part = |age: Duration| u64::try_from(age.as_nanos() / PART_OF_AGE).unwrap_or(u64::MAX);
         Self {
-            long_ns: max_age.map(|age| long(age).max(SHORTEST_SIGN_NS)),
+            long_ns: max_age.map(|age| part(age).max(SHORTEST_SIGN_NS)),
+            longest_transit_ns: max_age.map_or(0, |age| part(age).saturating_mul(LONGEST_TRANSIT)),
             acknowledged: VecDeque::with_capacity(SAMPLES),
             signs: 0,
             bound: None,
@@ -181,7 +183,7 @@ impl NetworkQueue {
         // little, since queues are not still.
         let shortest_ns = sample.shortest_round_trip_ns;
         let transit_ns = longest_ns.saturating_sub(shortest_ns / 2).saturating_add(long_ns / 4);
-        bound.transit_ns = transit_ns.min(long_ns.saturating_mul(LONGEST_TRANSIT));
+        bound.transit_ns = transit_ns.min(self.longest_transit_ns);
         match bound.probe {
             Some((since, before)) if now.nanos_since(since) >= PROBE_NS.saturating_add(round_trip_ns) => {
                 if latest > before / 5 * 6 {
@@ -437,6 +439,15 @@ mod tests {
             send(&mut link, &mut queue, 0, from + 5..from + 500);
         }
         assert!(!queue.is_bounded());
+    }
+
+    #[test]
+    fn frames_that_are_new_are_sent_however_long_the_queue() {
+        let mut link = Link::new(24_000, 20);
+        let mut queue = NetworkQueue::new(Some(Duration::from_millis(50)));
+        send(&mut link, &mut queue, 5, 0..5_000);
+        assert!(queue.is_bounded());
+        assert!((1..=40 * MILLISECOND).contains(&queue.transit_ns()), "{}", queue.transit_ns());
     }
 
     #[test]
