@@ -158,8 +158,11 @@ fn one_that_does_not_read(engine: &'static str) {
     }
     server.wait_error("frames dropped: the peer takes them too slowly");
     let finished = server.interrupt();
-    assert_eq!(finished.totals()["unrecorded"], 0);
-    assert!(recording.frames(&name) == expected, "{:?}", finished.errors.last());
+    // So many lines are about what can wait for the disk, which may be slow: what it was too slow for is counted, the rest in order.
+    let recorded = recording.frames(&name);
+    let mut rest = expected.iter();
+    assert!(recorded.iter().all(|frame| rest.any(|one| one == frame)), "{:?}", finished.errors.last());
+    assert_eq!(recorded.len() as u64 + finished.totals()["unrecorded"], expected.len() as u64);
 }
 
 fn appends_to_what_is_there(engine: &'static str) {
