@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::engine::tcp_info::TcpInfo;
 use crate::moment::Moment;
 
 /// How often [`NetworkQueue::note`] is to be told.
@@ -62,19 +63,6 @@ const PARTS: usize = 4;
 /// The shortest and longest time until it is asked again whether there is room.
 const SHORTEST_WAIT_NS: u64 = 1_000_000;
 const LONGEST_WAIT_NS: u64 = 20_000_000;
-
-/// What TCP knows of a connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Sample {
-    /// Bytes that the peer has acknowledged since the connection was made.
-    pub acknowledged_bytes: u64,
-    /// Segments that it has not.
-    pub segments_under_way: u32,
-    /// The round trip, smoothed.
-    pub round_trip_ns: u64,
-    /// The shortest one of the last minutes.
-    pub shortest_round_trip_ns: u64,
-}
 
 /// What is done about a queue.
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +134,7 @@ impl NetworkQueue {
     }
 
     /// What TCP knows now.
-    pub fn note(&mut self, sample: Sample, now: Moment) {
+    pub fn note(&mut self, sample: TcpInfo, now: Moment) {
         let Some(long_ns) = self.long_ns else { return };
         if self.acknowledged.len() == SAMPLES {
             self.acknowledged.pop_front();
@@ -204,8 +192,8 @@ impl NetworkQueue {
     }
 
     /// How long a round trip takes where nothing waits.
-    fn base_ns(&mut self, sample: Sample, now: Moment) -> u64 {
-        let Sample { round_trip_ns, shortest_round_trip_ns, .. } = sample;
+    fn base_ns(&mut self, sample: TcpInfo, now: Moment) -> u64 {
+        let TcpInfo { round_trip_ns, shortest_round_trip_ns, .. } = sample;
         self.learned = self.learned.filter(|(_, at)| now.since(*at) < UNLEARNED_AFTER);
         match &mut self.learned {
             Some((base_ns, _)) => {
@@ -327,8 +315,8 @@ mod tests {
             }
         }
 
-        fn sample(&self) -> Sample {
-            Sample {
+        fn sample(&self) -> TcpInfo {
+            TcpInfo {
                 acknowledged_bytes: self.acknowledged,
                 segments_under_way: u32::try_from(self.under_way / 24).unwrap(),
                 round_trip_ns: self.smoothed_ns,
@@ -454,7 +442,7 @@ mod tests {
     fn late_acknowledgements_are_no_queue() {
         let mut queue = NetworkQueue::new(Some(MAX_AGE));
         for number in 0..100 {
-            let sample = Sample {
+            let sample = TcpInfo {
                 acknowledged_bytes: number * 400,
                 segments_under_way: 3,
                 round_trip_ns: 200 * MILLISECOND,

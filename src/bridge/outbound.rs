@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use super::network_queue::{NetworkQueue, Sample};
-use super::tcp;
+use super::network_queue::NetworkQueue;
 use crate::buffer::SendBuffer;
+use crate::engine::tcp_info::{self, TcpInfo};
 use crate::engine::{Engine, Sending, StreamId};
 use crate::frame::Image;
 use crate::moment::{Moment, Now, WallTime};
@@ -163,8 +163,8 @@ impl Outbound {
     }
 
     /// What TCP knows of the connection.
-    pub fn note_network(&mut self, sample: Sample, now: Moment) {
-        self.network.note(sample, now);
+    pub fn note_network(&mut self, info: TcpInfo, now: Moment) {
+        self.network.note(info, now);
     }
 
     /// Sends what has gathered and what the session has to say, unless a buffer is in flight already; `sent` sees when
@@ -232,7 +232,7 @@ impl Outbound {
             return Ok(BUFFER_BYTES);
         }
         let Some(descriptor) = engine.stream_descriptor(stream) else { return Ok(BUFFER_BYTES) };
-        let room = self.network.room(tcp::under_way(descriptor)?, now.monotonic);
+        let room = self.network.room(tcp_info::under_way(descriptor)?, now.monotonic);
         self.room_at = room.err();
         Ok(room.unwrap_or(0))
     }

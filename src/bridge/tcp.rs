@@ -2,13 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::network_queue::Sample;
 use crate::session::Keepalive;
 
 /// Connections that may wait to be accepted: as many as there can be links, within what kernels allow by default.
@@ -22,14 +21,6 @@ const NOT_SENT_BYTES: u32 = 16 * 1024;
 /// 100 ms of 50,000 frames a second in the longest version 4 layout, and little, because what a process that was
 /// stopped finds there is old.
 const RECEIVE_BYTES: usize = 128 * 1024;
-
-/// Where `struct tcp_info` of `linux/tcp.h` (6.12) has what is asked for, and how long it is up to the end of that: the C
-/// library's ends before.
-const UNACKNOWLEDGED_AT: usize = 24;
-const ROUND_TRIP_AT: usize = 68;
-const ACKNOWLEDGED_AT: usize = 120;
-const SHORTEST_ROUND_TRIP_AT: usize = 148;
-const INFO_BYTES: usize = 152;
 
 /// How long one address of a server is given to answer. A LAN answers in a millisecond, a satellite within a second.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -121,47 +112,6 @@ pub fn delay_acknowledgements(stream: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&stream).set_tcp_quickack(false)
 }
 
-/// What TCP knows of a connection; none on kernels before 4.6, which do not tell all of it.
-///
-/// # Errors
-/// The kernel's: it is no TCP connection, or has ended.
-pub fn sample(stream: BorrowedFd<'_>) -> io::Result<Option<Sample>> {
-    let mut info = [0u8; INFO_BYTES];
-    let mut length = INFO_BYTES as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes to `info`, and how many they are to `length`.
-    let result = unsafe {
-        libc::getsockopt(
-            stream.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let word = |at: usize| u32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
-    let two_words = info[ACKNOWLEDGED_AT..].first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
-    Ok((length as usize >= INFO_BYTES).then(|| Sample {
-        acknowledged_bytes: two_words,
-        segments_under_way: word(UNACKNOWLEDGED_AT),
-        round_trip_ns: u64::from(word(ROUND_TRIP_AT)) * 1_000,
-        shortest_round_trip_ns: u64::from(word(SHORTEST_ROUND_TRIP_AT)) * 1_000,
-    }))
-}
-
-/// Bytes that a connection's peer has not acknowledged (`SIOCOUTQ`).
-///
-/// # Errors
-/// The kernel's.
-pub fn under_way(stream: BorrowedFd<'_>) -> io::Result<usize> {
-    let mut bytes: libc::c_int = 0;
-    // SAFETY: the kernel writes one `int` to `bytes`.
-    let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
-    if result == 0 { Ok(usize::try_from(bytes).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
-}
-
 /// An address as people write it: an IPv4 client of a dual-stack server without its `::ffff:`.
 pub fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
@@ -169,9 +119,7 @@ pub fn plain(address: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
     use std::os::fd::AsFd;
-    use std::time::Instant;
 
     use super::*;
 
@@ -192,32 +140,5 @@ mod tests {
     fn ipv4_clients_keep_their_name() {
         assert_eq!(plain("[::ffff:192.0.2.1]:40000".parse().unwrap()).to_string(), "192.0.2.1:40000");
         assert_eq!(plain("[2001:db8::1]:40000".parse().unwrap()).to_string(), "[2001:db8::1]:40000");
-    }
-
-    #[test]
-    fn what_was_sent_is_under_way_until_it_is_acknowledged() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let mut ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (mut theirs, _) = listener.accept().unwrap();
-        // More than the peer has room for.
-        ours.set_nonblocking(true).unwrap();
-        let mut sent = 0;
-        while let Ok(count) = ours.write(&[7; 65_536]) {
-            sent += count;
-        }
-        assert!((1..=sent).contains(&under_way(ours.as_fd()).unwrap()));
-        let mut received = vec![0; sent];
-        theirs.read_exact(&mut received).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while under_way(ours.as_fd()).unwrap() > 0 {
-            assert!(Instant::now() < deadline, "not acknowledged");
-        }
-        let sample = sample(ours.as_fd()).unwrap().expect("kernel 4.6 or later");
-        // The SYN counts as a byte.
-        assert_eq!((sample.acknowledged_bytes, sample.segments_under_way), (sent as u64 + 1, 0));
-        assert!(
-            sample.shortest_round_trip_ns <= sample.round_trip_ns && sample.round_trip_ns > 0,
-            "{sample:?}"
-        );
     }
 }

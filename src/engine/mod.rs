@@ -13,6 +13,7 @@ pub mod memory;
 mod orphan;
 mod slots;
 mod socket;
+pub mod tcp_info;
 pub mod uring;
 
 use std::io;

@@ -26,7 +26,7 @@ use super::link::{Ended, Link, LinkLimits, Opening};
 use super::platform::{Platform, System};
 use super::tcp;
 use super::throttle::Throttle;
-use crate::engine::Engine;
+use crate::engine::{Engine, tcp_info};
 use crate::metrics::Counters;
 use crate::metrics::histograms::Histograms;
 use crate::moment::{Moment, Now};
@@ -240,8 +240,8 @@ impl<P: Platform> Links<P> {
                 debug!("{}: each segment is acknowledged: {error}", link.name);
             }
             if link.outbound.take_has_sent() {
-                match tcp::sample(stream) {
-                    Ok(Some(sample)) => link.outbound.note_network(sample, now),
+                match tcp_info::ask(stream) {
+                    Ok(Some(info)) => link.outbound.note_network(info, now),
                     Ok(None) => {}
                     Err(error) => debug!("{}: nothing is known of its network: {error}", link.name),
                 }
