@@ -102,7 +102,7 @@ impl Inbound {
     }
 
     /// Takes a frame of the peer that arrived at `now`, if peers may put it on the bus. There is room for it.
-    #[inline(always)]
+    #[inline]
     pub fn push(&mut self, received: ReceivedFrame, now: Moment, is_allowed: bool) {
         self.counters.arrived += 1;
         let arrival = self.queue.arrival(now, received.age_ns);

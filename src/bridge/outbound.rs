@@ -193,6 +193,8 @@ impl Outbound {
         loop {
             let looked_at = if self.received.is_empty() { now.wall } else { clock() };
             self.discard_stale(session, looked_at);
+            // Whether there is room is asked anew, or does not matter: what is held, or lingers, waits for something else.
+            self.room_at = None;
             let has_gathered = self.has_gathered(now.monotonic);
             let asks = has_gathered && !self.received.is_empty();
             let room = if asks { self.room(engine, stream, now)? } else { BUFFER_BYTES };
@@ -227,7 +229,6 @@ impl Outbound {
     /// How many bytes of frames the network has room for; none where frames wait for it.
     #[inline]
     fn room<E: Engine>(&mut self, engine: &E, stream: StreamId, now: Now) -> io::Result<usize> {
-        self.room_at = None;
         if !self.network.is_bounded() {
             return Ok(BUFFER_BYTES);
         }
@@ -392,8 +393,8 @@ impl Outbound {
             && self.gathering_since.after(time) > now
     }
 
-    /// Discards what grew too old while the buffer before it was in flight, or will have when it has crossed the network. Its sequence numbers are used up: the peer sees
-    /// what is missing.
+    /// Discards what grew too old while the buffer before it was in flight, or will have when it has crossed the network. Its
+    /// sequence numbers are used up: the peer sees what is missing.
     #[inline]
     fn discard_stale(&mut self, session: &mut Session, now: WallTime) {
         // By the time they come out.
@@ -485,6 +486,51 @@ mod tests {
             outbound.flush(&mut engine, stream, &mut session, now, || START, |_, _| {}).unwrap();
             assert_eq!((outbound.sent_frames(), outbound.unsent_frames()), (sent, 1 - sent));
         }
+    }
+
+    #[test]
+    fn what_waits_for_the_network_asks_again_unless_it_is_held() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut engine = EpollEngine::new().unwrap();
+        let stream = engine.open_stream(Token(0), ours.into()).unwrap();
+        let (mut session, mut now) = (session(), Now { monotonic: Moment::default(), wall: START });
+        let linger = Linger { time: Duration::ZERO, frames: 1 };
+        let mut outbound = Outbound::new(Some(Duration::from_millis(250)), linger);
+        outbound.open(&mut session, true, now);
+        let frame = Frame::data(Identifier::standard(0x123).unwrap(), &[0xAB]).unwrap();
+        let mut add = |outbound: &mut Outbound, session: &mut Session, count: usize| {
+            for _ in 0..count {
+                let now = Now { monotonic: Moment::default(), wall: START };
+                assert_eq!(outbound.add_frame(session, 0, frame.image(), START, now), Outcome::Queued);
+            }
+        };
+        add(&mut outbound, &mut session, 100);
+        outbound.flush(&mut engine, stream, &mut session, now, || START, |_, _| {}).unwrap();
+        assert_eq!(outbound.sent_frames(), 100);
+        for round_trip_ms in [0, 200, 200, 200] {
+            let info = TcpInfo {
+                acknowledged_bytes: 0,
+                segments_under_way: 9,
+                round_trip_ns: round_trip_ms * 1_000_000,
+                shortest_round_trip_ns: 0,
+            };
+            outbound.note_network(info, now.monotonic);
+            now.monotonic = now.monotonic.after(Duration::from_millis(100));
+        }
+        // What was sent is unread, which is more than may be under way.
+        add(&mut outbound, &mut session, 1);
+        for is_held in [false, true, false] {
+            outbound.hold(is_held);
+            outbound.flush(&mut engine, stream, &mut session, now, || START, |_, _| {}).unwrap();
+            assert_eq!((outbound.sent_frames(), outbound.unsent_frames()), (100, 1));
+            assert_eq!(outbound.deadline().is_some_and(|at| at > now.monotonic), !is_held);
+            assert_eq!(outbound.deadline().is_none(), is_held);
+        }
+        theirs.set_nonblocking(true).unwrap();
+        std::io::copy(&mut theirs, &mut std::io::sink()).unwrap_err();
+        outbound.flush(&mut engine, stream, &mut session, now, || START, |_, _| {}).unwrap();
+        assert_eq!((outbound.sent_frames(), outbound.deadline()), (101, None));
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl TransmitQueue {
     }
 
     /// Adds a frame, for which there is room.
-    #[inline(always)]
+    #[inline]
     pub fn push(&mut self, frame: Frame, arrival: Arrival) {
         self.frames.push_back(frame);
         self.arrivals.push_back(arrival);

@@ -14,7 +14,7 @@ pub struct Fingerprint(u32);
 impl Fingerprint {
     /// The number of a frame's content. What a path may change on the way is left out: the flags of FD frames, and what
     /// lies behind the payload.
-    #[inline(always)]
+    #[inline]
     pub fn of(image: Image<'_>) -> Self {
         const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
         let mix = |sum: u64, word: u64| {
