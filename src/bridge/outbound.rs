@@ -499,7 +499,7 @@ mod tests {
         let mut outbound = Outbound::new(Some(Duration::from_millis(250)), linger);
         outbound.open(&mut session, true, now);
         let frame = Frame::data(Identifier::standard(0x123).unwrap(), &[0xAB]).unwrap();
-        let mut add = |outbound: &mut Outbound, session: &mut Session, count: usize| {
+        let add = |outbound: &mut Outbound, session: &mut Session, count: usize| {
             for _ in 0..count {
                 let now = Now { monotonic: Moment::default(), wall: START };
                 assert_eq!(outbound.add_frame(session, 0, frame.image(), START, now), Outcome::Queued);
