@@ -180,11 +180,14 @@ pub struct Outcome {
     pub out_of_order: u32,
     /// Frames whose identifier was right and whose payload was not.
     pub mangled: u32,
+    /// The schedule was overrun: this was another load than was asked for.
+    pub is_late: bool,
 }
 
 impl Outcome {
     /// Every frame came out, once and in order.
-    pub const ALL_WELL: Outcome = Outcome { lost: 0, twice: 0, out_of_order: 0, mangled: 0 };
+    pub const ALL_WELL: Outcome =
+        Outcome { lost: 0, twice: 0, out_of_order: 0, mangled: 0, is_late: false };
 }
 
 /// Sends a load into one interface and counts what comes out of the other.
@@ -193,8 +196,9 @@ pub fn measure(from: &str, to: &str, load: Load) -> Outcome {
     let receiver = receiver(to, &[filter], Duration::from_secs(10));
     let sender = sender(from);
     std::thread::scope(|scope| {
-        scope.spawn(move || send_load(&sender, load));
-        count_load(&receiver, load)
+        let sending = scope.spawn(move || send_load(&sender, load));
+        let counted = count_load(&receiver, load);
+        Outcome { is_late: !sending.join().unwrap(), ..counted }
     })
 }
 
@@ -203,7 +207,8 @@ fn payload(index: u32) -> [u8; 8] {
     [a, b, c, d, !a, !b, !c, !d]
 }
 
-fn send_load(socket: &CanSocket, load: Load) {
+/// Whether all went out on schedule.
+fn send_load(socket: &CanSocket, load: Load) -> bool {
     let start = Instant::now();
     let mut sent = 0;
     while sent < load.frames {
@@ -217,9 +222,8 @@ fn send_load(socket: &CanSocket, load: Load) {
     }
     let elapsed = start.elapsed().as_secs_f64();
     let planned = f64::from(load.frames) / f64::from(load.per_second);
-    let text = format!("{} frames sent in {elapsed:.2} s (planned: {planned:.2} s)", load.frames);
-    println!("{text}");
-    assert!(elapsed < planned * 1.1 + 0.5, "the schedule was overrun, which measures nothing: {text}");
+    println!("{} frames sent in {elapsed:.2} s (planned: {planned:.2} s)", load.frames);
+    elapsed < planned * 1.1 + 0.5
 }
 
 fn count_load(socket: &CanSocket, load: Load) -> Outcome {
