@@ -145,7 +145,11 @@ fn every_frame_is_accounted_for(frames: u32, per_second: u32) -> [Outcome; 2] {
     let client = pair.client.interrupt().totals();
     let server = pair.server.interrupt().totals();
     for outcome in &outcomes {
-        assert_eq!((outcome.twice, outcome.out_of_order, outcome.mangled), (0, 0, 0), "{server:?} {client:?}");
+        assert_eq!(
+            (outcome.twice, outcome.out_of_order, outcome.mangled),
+            (0, 0, 0),
+            "{server:?} {client:?}"
+        );
     }
     let came_out = outcomes.each_ref().map(|outcome| u64::from(frames - outcome.lost));
     assert_books(frames.into(), &server, &client, came_out[0]);

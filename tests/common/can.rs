@@ -186,8 +186,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// Every frame came out, once and in order.
-    pub const ALL_WELL: Outcome =
-        Outcome { lost: 0, twice: 0, out_of_order: 0, mangled: 0, is_late: false };
+    pub const ALL_WELL: Outcome = Outcome { lost: 0, twice: 0, out_of_order: 0, mangled: 0, is_late: false };
 }
 
 /// Sends a load into one interface and counts what comes out of the other.
