@@ -119,11 +119,14 @@ impl Scene {
 }
 
 /// Asserts that nothing too old has come out, but for what a process was just writing when it was stopped: that has been
-/// noticed at one end or the other, and was sent within the time that frames live, as nothing older is ever written.
+/// noticed at one end or the other, and was sent within the time that frames live, as nothing older is ever written. Too old is
+/// what certainly is: an age told from clocks that are compared within so much may be wrong by twice as much.
 fn assert_age(readings: &[Option<(u64, Reading)>; 2], server: &Finished, client: &Finished) {
+    let uncertainty = clock_uncertainty(server).max(clock_uncertainty(client));
+    let allowed = MAX_AGE + ALLOWANCE + 2 * uncertainty;
     let too_old = readings
         .each_ref()
-        .map(|reading| reading.as_ref().and_then(|(_, reading)| reading.older_than(MAX_AGE + ALLOWANCE)));
+        .map(|reading| reading.as_ref().and_then(|(_, reading)| reading.older_than(allowed)));
     let count: u64 = too_old.iter().flatten().map(|frames| frames.count).sum();
     let overdue = server.totals()["overdue"] + client.totals()["overdue"];
     let is_one_call = |frames: &TooOld| frames.sent_within <= MAX_AGE + ALLOWANCE;
@@ -133,6 +136,15 @@ fn assert_age(readings: &[Option<(u64, Reading)>; 2], server: &Finished, client:
         "to the client, to the server: {too_old:#?}: {:#?}",
         [server, client].map(|program| program.errors.last())
     );
+}
+
+/// How wrong the program took its comparison of the clocks to be at the worst, either way, as its totals tell; a peer that stands
+/// still before the first heartbeat is answered makes that seconds.
+fn clock_uncertainty(program: &Finished) -> Duration {
+    let words = program.errors.last().into_iter().flat_map(|line| line.split_whitespace());
+    let told =
+        words.filter_map(|word| word.split_once('±')).map(|(_, microseconds)| microseconds.parse().unwrap());
+    Duration::from_micros(told.max().unwrap_or(0))
 }
 
 /// The last frame of a load may be one that is too old: what says that all have come is one behind them. Returns how many
