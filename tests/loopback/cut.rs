@@ -142,9 +142,9 @@ fn assert_age(readings: &[Option<(u64, Reading)>; 2], server: &Finished, client:
 /// still before the first heartbeat is answered makes that seconds.
 fn clock_uncertainty(program: &Finished) -> Duration {
     let words = program.errors.last().into_iter().flat_map(|line| line.split_whitespace());
-    let told =
-        words.filter_map(|word| word.split_once('±')).map(|(_, microseconds)| microseconds.parse().unwrap());
-    Duration::from_micros(told.max().unwrap_or(0))
+    let told = words.filter_map(|word| word.split_once('±'));
+    let microseconds = told.map(|(_, microseconds)| microseconds.parse::<f64>().unwrap()).fold(0.0, f64::max);
+    Duration::from_secs_f64(microseconds / 1e6)
 }
 
 /// The last frame of a load may be one that is too old: what says that all have come is one behind them. Returns how many
