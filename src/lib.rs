@@ -23,6 +23,7 @@
 //! | 1 | [`frame`] | identifiers, kernel images, filters, bit times, text notations | any wire, socket or clock |
 //! | 1 | [`buffer`] | memory that travels between protocol and engine | what is in it |
 //! | 0 | [`moment`] | points in time, as numbers | clocks |
+//! | 0 | [`random`] | numbers that no other process draws | what they are for |
 //!
 //! # Data flow
 //!
@@ -86,6 +87,7 @@ pub mod frame;
 pub mod load;
 pub mod metrics;
 pub mod moment;
+pub mod random;
 pub mod record;
 pub mod report;
 pub mod session;

@@ -67,6 +67,7 @@ use crate::config::{BridgeConfig, NamedBus, Side};
 use crate::engine::epoll::EpollEngine;
 use crate::engine::uring::UringEngine;
 use crate::engine::{self, Engine};
+use crate::random;
 use crate::record::{Backend, HistogramLog, RecordError, Recording};
 use crate::session::{Identity, Keepalive, Role, SessionConfig};
 use crate::wire::v5::{BusName, Name};
@@ -204,7 +205,7 @@ async fn run_on<E: Engine>(
         role: end.role(),
         protocol: config.protocol,
         offer: config.offer,
-        identity: identity(&config, reflector.as_ref()),
+        identity: identity(&config, reflector.as_ref())?,
     };
     let recorder = recording.as_ref().map(Recording::recorder);
     let limits = LinkLimits {
@@ -349,17 +350,17 @@ impl End {
 }
 
 /// Who this process is, as its peers are told.
-fn identity(config: &BridgeConfig, reflector: Option<&Reflector>) -> Identity {
+fn identity(config: &BridgeConfig, reflector: Option<&Reflector>) -> Result<Identity, BridgeError> {
     let name = |bus: &NamedBus| BusName {
         matched_by: Name::new(&bus.matched_by),
         interface: Name::new(&bus.address.name),
         identity: bus::identity::of(&bus.address),
     };
-    Identity {
-        instance: fastrand::u64(1..),
+    Ok(Identity {
+        instance: random::unique_number().map_err(system("draw a random number"))?,
         heartbeat: config.heartbeat,
         buses: config.buses.iter().map(name).chain(reflector.map(Reflector::name)).collect(),
-    }
+    })
 }
 
 fn backend(host: Host) -> Backend {

@@ -21,6 +21,7 @@ use crate::bus::{self, Batch, BusAddress, BusError, BusKind, BusOptions, OpenBus
 use crate::frame::filter::{FilterSet, KernelFilter};
 use crate::frame::{Frame, Image};
 use crate::moment::Moment;
+use crate::random;
 use crate::wire::echo::{self, Echo};
 use crate::wire::v5::{BusName, Name};
 
@@ -40,7 +41,8 @@ impl Reflector {
     /// The bus cannot be made, or no thread be had.
     pub fn start() -> Result<Self, BridgeError> {
         // By chance and not by process: containers may share the names of buses and not those of processes.
-        let name = format!("bench-{:08x}", fastrand::u32(..));
+        let number = random::unique_number().map_err(system("draw a random number"))?;
+        let name = format!("bench-{:08x}", number as u32);
         let address = BusAddress { kind: BusKind::Software, name, paced_bit_rate: None };
         let bus = bus::open(&address, &options())?;
         let stopping = Arc::new(AtomicBool::new(false));

@@ -27,6 +27,7 @@ use super::path::PathError;
 use super::priority;
 use crate::bus::{BusAddress, BusKind};
 use crate::load::Load;
+use crate::random;
 
 /// The server to be measured against.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,7 +64,12 @@ impl Link {
     /// # Errors
     /// There is none to be had.
     pub fn open(server: &Server, load: &Load) -> Result<Self, BenchError> {
-        let name = format!("bench-{:08x}", fastrand::u32(..));
+        let number = random::unique_number().map_err(|source| BenchError::Bus {
+            bus: "a bus of its own".to_owned(),
+            operation: "find a name for",
+            source,
+        })?;
+        let name = format!("bench-{:08x}", number as u32);
         let address = BusAddress { kind: BusKind::Software, name, paced_bit_rate: None };
         let open = || End::open(&address, true).map_err(PathError::from);
         let near = priority::at_real_time(priority::is_wanted(load), open)?;
