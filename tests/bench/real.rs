@@ -58,10 +58,9 @@ fn buses_of_its_own_are_nobody_elses() {
     let (_, report) = run("--can-interface socketcan --load 20% --duration 2s --warm-up 0");
     assert_eq!(before, command("ip -br link").unwrap());
     assert_eq!((&report["path"]["bus"], &report["path"]["near"]), (&"socketcan".into(), &"vcan0".into()));
-    // Order is not looked at: a virtual bus has a queue for each processor, and a machine that has more to do than it can has been
-    // seen to hand on one frame of one late.
-    let [sent, received, lost, duplicated, _reordered, corrupted, foreign] = counts(&report, 0);
-    assert!(sent > 1_000, "{report}");
+    // A virtual bus has a queue for each processor: the kernel itself swaps a frame now and then (README.md).
+    let [sent, received, lost, duplicated, reordered, corrupted, foreign] = counts(&report, 0);
+    assert!(sent > 1_000 && reordered <= sent / 100, "{report}");
     assert_eq!((received + lost, [duplicated, corrupted, foreign]), (sent, [0; 3]), "{report}");
     // A machine that is too slow makes frames too old, and each of them is accounted for.
     assert_eq!(report["trials"][0]["directions"][0]["lost_where"].get("unexplained"), None, "{report}");

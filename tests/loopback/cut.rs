@@ -138,13 +138,20 @@ fn assert_age(readings: &[Option<(u64, Reading)>; 2], server: &Finished, client:
     );
 }
 
-/// How wrong the program took its comparison of the clocks to be at the worst, either way, as its totals tell; a peer that stands
-/// still before the first heartbeat is answered makes that seconds.
+/// How wrong the program took its comparison of the clocks to be at the worst, either way, as its totals tell: no more than half of
+/// the longest round trip of its heartbeats, which a peer makes seconds that stands still before the first one is answered.
 fn clock_uncertainty(program: &Finished) -> Duration {
-    let words = program.errors.last().into_iter().flat_map(|line| line.split_whitespace());
-    let told = words.filter_map(|word| word.split_once('±'));
-    let microseconds = told.map(|(_, microseconds)| microseconds.parse::<f64>().unwrap()).fold(0.0, f64::max);
-    Duration::from_secs_f64(microseconds / 1e6)
+    // What clocks may drift apart in the seconds of a test, twice over.
+    const DRIFT: Duration = Duration::from_millis(20);
+    let line = program.errors.last().map_or("", String::as_str);
+    let told = |name: &str| line.split_whitespace().skip_while(|word| *word != name).nth(1);
+    let time = |text: &str| Duration::from_secs_f64(text.parse::<f64>().unwrap() / 1e6);
+    let Some((_, uncertainty)) = told("one_way_us").and_then(|values| values.split_once('±')) else {
+        return Duration::ZERO;
+    };
+    let (_, longest) = told("round_trip_us").unwrap().rsplit_once('/').unwrap();
+    assert!(time(uncertainty) <= time(longest) / 2 + DRIFT, "{line}");
+    time(uncertainty)
 }
 
 /// The last frame of a load may be one that is too old: what says that all have come is one behind them. Returns how many
