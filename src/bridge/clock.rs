@@ -31,11 +31,9 @@ impl Clock {
         Moment::from_nanos(nanoseconds(ClockId::CLOCK_MONOTONIC).wrapping_sub(self.zero_ns))
     }
 
-    /// Now, on both clocks, read together: what is told from how far they have run apart (a clock that was set, a machine that
-    /// slept) must not be told from a turn that another process had in between. Where that happens each time, the last
-    /// reading has to do.
+    /// Now, on both clocks.
     pub fn read(self) -> Now {
-        read_together(|| self.now(), wall_time)
+        Now { monotonic: self.now(), wall: wall_time() }
     }
 
     /// A moment as tokio's timers take it.
@@ -45,23 +43,6 @@ impl Clock {
         let far = || self.start + Duration::from_secs(86_400);
         self.start.checked_add(from_start).unwrap_or_else(far).into()
     }
-}
-
-/// Readings of two clocks that are further apart are made again: a tenth of what counts as a clock that was set.
-const TOGETHER_NS: u64 = 1_000_000;
-const READINGS: usize = 5;
-
-fn read_together(mut now: impl FnMut() -> Moment, mut wall_time: impl FnMut() -> WallTime) -> Now {
-    let mut before = now();
-    let mut wall = wall_time();
-    for _ in 1..READINGS {
-        let after = now();
-        if after.nanos_since(before) < TOGETHER_NS {
-            break;
-        }
-        (before, wall) = (after, wall_time());
-    }
-    Now { monotonic: before, wall }
 }
 
 /// How long the wall clock is told from the monotonic one. While it is adjusted, at half a part in a thousand at the
@@ -109,20 +90,6 @@ fn nanoseconds(clock: ClockId) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_another_process_came_between_is_read_again() {
-        let milliseconds = |count: u64| Moment::from_nanos(count * 1_000_000);
-        let mut moments = [0, 3_500, 3_500].map(milliseconds).into_iter();
-        let mut walls = [9_000, 9_001].map(WallTime::from_nanos).into_iter();
-        let read = read_together(|| moments.next().unwrap(), || walls.next().unwrap());
-        assert_eq!(read, Now { monotonic: milliseconds(3_500), wall: WallTime::from_nanos(9_001) });
-
-        let mut moments = (0..).map(|turn| milliseconds(turn * 20));
-        let mut walls = (0..).map(WallTime::from_nanos);
-        let read = read_together(|| moments.next().unwrap(), || walls.next().unwrap());
-        assert_eq!(read.wall, WallTime::from_nanos(READINGS as u64 - 1), "it has an end");
-    }
 
     #[test]
     fn a_turn_is_told_from_the_last_reading_for_a_while() {

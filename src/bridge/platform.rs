@@ -71,10 +71,6 @@ impl Platform for System {
         clock::wall_time()
     }
 
-    fn read(&self) -> Now {
-        self.clock.read()
-    }
-
     fn open_bus(&self, address: &BusAddress, options: &BusOptions) -> Result<OpenBus, BusError> {
         bus::open(address, options)
     }
