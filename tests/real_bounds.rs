@@ -140,6 +140,35 @@ fn mean(seen: &[Seen], cost: impl Fn(&Seen) -> f64) -> f64 {
     seen.iter().map(cost).sum::<f64>() / (last - first)
 }
 
+/// How much went a second in the half second that had the most: how far a bound lets the bus be used, on a machine that may
+/// stand still in between.
+fn busiest(seen: &[Seen], cost: impl Fn(&Seen) -> f64) -> f64 {
+    const WINDOW_S: f64 = 0.5;
+    let (mut from, mut spent, mut most) = (0, 0.0, 0.0f64);
+    for to in seen {
+        spent += cost(to);
+        while to.at - seen[from].at > WINDOW_S {
+            spent -= cost(&seen[from]);
+            from += 1;
+        }
+        most = most.max(spent);
+    }
+    most / WINDOW_S
+}
+
+/// Parts of a bus's time.
+#[derive(Debug)]
+struct Load {
+    mean: f64,
+    busiest: f64,
+}
+
+fn load(seen: &[Seen], bit_rate: f64) -> Load {
+    let [mean, busiest] = [mean(seen, |it| it.bits), busiest(seen, |it| it.bits)].map(|bits| bits / bit_rate);
+    println!("{} frames, {:.1} %, at most {:.1} %", seen.len(), mean * 100.0, busiest * 100.0);
+    Load { mean, busiest }
+}
+
 /// A thousand a second: never more in any window, and no fewer than the emulated processors get done.
 #[test]
 fn frames_a_second() {
@@ -148,10 +177,10 @@ fn frames_a_second() {
     let _vcans = [Made::vcan(&near, CLASSIC), Made::vcan(&far, CLASSIC)];
     let pair = Pair::start(&near, &far, "--tx-rate 1000");
     let seen = overload(&near, &far, pair);
-    let mean = mean(&seen, |_| 1.0);
-    println!("{} frames, {mean:.0}/s", seen.len());
+    let busiest = busiest(&seen, |_| 1.0);
+    println!("{} frames, {:.0}/s, at most {busiest:.0}/s", seen.len(), mean(&seen, |_| 1.0));
     assert_bounded(&seen, 1_000.0, |_| 1.0);
-    assert!(mean > 500.0, "{mean} frames/s");
+    assert!(busiest > 500.0, "{busiest} frames/s");
 }
 
 /// A bus of 500 kbit/s that a virtual interface stands for, of which 30 % may be used.
@@ -169,10 +198,9 @@ fn part_of_the_time_of_a_bus_that_is_none() {
     assert_eq!(refused.errors, [advice]);
     let pair = Pair::start(&near, &far, "--tx-load 30 --bitrate 500000");
     let seen = overload(&near, &far, pair);
-    let load = mean(&seen, |frame| frame.bits) / BIT_RATE;
-    println!("{} frames, {:.1} %", seen.len(), load * 100.0);
+    let load = load(&seen, BIT_RATE);
     assert_bounded(&seen, 0.3 * BIT_RATE, |frame| frame.bits);
-    assert!(load > 0.15, "{load}");
+    assert!(load.busiest > 0.15, "{load:?}");
 }
 
 /// A controller has a bit rate, which need not be given; what is given is for buses that have none.
@@ -192,11 +220,11 @@ fn part_of_a_controllers_time() {
         .filter(|line| line.contains("can0@500000"))
         .map(|line| line.split_whitespace().find_map(|word| word.strip_suffix('%')).unwrap().parse().unwrap())
         .collect();
-    let load = mean(&seen, |frame| frame.bits) / BIT_RATE;
-    println!("{} frames, {:.1} %; canbusload: {loads:?}", seen.len(), load * 100.0);
+    println!("canbusload: {loads:?}");
     // Of seconds as long as canbusload's timer has them.
     assert!(!loads.is_empty() && loads.iter().all(|load| *load <= 33), "{loads:?}");
-    assert!((0.1..=0.31).contains(&load), "{load}");
+    let load = load(&seen, BIT_RATE);
+    assert!(load.mean <= 0.31 && load.busiest > 0.15, "{load:?}");
 }
 
 /// The kernel is asked for nothing; what comes from the peer is put on the bus.
@@ -264,7 +292,6 @@ fn a_controllers_new_bit_rate() {
     }
     pair.server.wait_error("interface can0 is up");
     let seen = overload("can0", &far, pair);
-    let load = mean(&seen, |frame| frame.bits) / 125_000.0;
-    println!("{} frames, {:.1} % of 125 kbit/s", seen.len(), load * 100.0);
-    assert!((0.1..=0.31).contains(&load), "{load}");
+    let load = load(&seen, 125_000.0);
+    assert!(load.mean <= 0.31 && load.busiest > 0.15, "{load:?}");
 }
