@@ -25,7 +25,7 @@ pub const MAX_AGE: Duration = Duration::from_millis(250);
 const ALLOWANCE: Duration = Duration::from_millis(350);
 
 /// How soon frames must cross again.
-pub const RECOVERY: Duration = Duration::from_secs(1);
+const RECOVERY: Duration = Duration::from_secs(1);
 
 const THERE: u16 = 0x100;
 const BACK: u16 = 0x200;
