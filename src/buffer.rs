@@ -7,13 +7,9 @@
 /// |  on the wire |  to send   |    vacant        |
 /// ```
 ///
-/// It is handed on for every few frames, and therefore no larger than a pointer.
-#[derive(Debug)]
-pub struct SendBuffer(Box<Content>);
-
 /// Invariant: `sent <= filled <= bytes.len() <= capacity`.
 #[derive(Debug)]
-struct Content {
+pub struct SendBuffer {
     /// Grows within its capacity as far as it was ever filled, so that memory that is never needed is never touched:
     /// not even zeroed, which an allocator does to memory that was used before.
     bytes: Vec<u8>,
@@ -25,12 +21,12 @@ struct Content {
 impl SendBuffer {
     /// An empty buffer of `capacity` bytes.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self(Box::new(Content { bytes: Vec::with_capacity(capacity), capacity, filled: 0, sent: 0 }))
+        Self { bytes: Vec::with_capacity(capacity), capacity, filled: 0, sent: 0 }
     }
 
     /// Bytes that fit behind what is filled.
     pub fn room(&self) -> usize {
-        self.0.capacity - self.0.filled
+        self.capacity - self.filled
     }
 
     /// The first `count` bytes behind what is filled; write there, then [`SendBuffer::advance`]. `None` without the room.
@@ -38,8 +34,8 @@ impl SendBuffer {
         if count > self.room() {
             return None;
         }
-        let end = self.0.filled + count;
-        let Content { bytes, filled, .. } = &mut *self.0;
+        let end = self.filled + count;
+        let Self { bytes, filled, .. } = self;
         if end > bytes.len() {
             bytes.resize(end, 0);
         }
@@ -51,8 +47,8 @@ impl SendBuffer {
     /// # Panics
     /// If there were fewer in [`SendBuffer::vacant`]: a bug of the caller.
     pub fn advance(&mut self, count: usize) {
-        assert!(count <= self.0.bytes.len() - self.0.filled, "advanced beyond what was vacant");
-        self.0.filled += count;
+        assert!(count <= self.bytes.len() - self.filled, "advanced beyond what was vacant");
+        self.filled += count;
     }
 
     /// Copies `bytes` behind what is filled; `false`, and nothing changed, if they do not fit.
@@ -66,24 +62,22 @@ impl SendBuffer {
 
     /// Bytes from the buffer's start to the end of what is filled.
     pub fn filled_bytes(&self) -> usize {
-        self.0.filled
+        self.filled
     }
 
     /// All that is filled, for corrections in place.
     pub fn filled_mut(&mut self) -> &mut [u8] {
-        let Content { bytes, filled, .. } = &mut *self.0;
-        &mut bytes[..*filled]
+        &mut self.bytes[..self.filled]
     }
 
     /// What is filled and not yet sent, for corrections in place.
     pub fn unsent_mut(&mut self) -> &mut [u8] {
-        let Content { bytes, filled, sent, .. } = &mut *self.0;
-        &mut bytes[*sent..*filled]
+        &mut self.bytes[self.sent..self.filled]
     }
 
     /// What is filled and not yet sent.
     pub fn unsent(&self) -> &[u8] {
-        &self.0.bytes[self.0.sent..self.0.filled]
+        &self.bytes[self.sent..self.filled]
     }
 
     /// Declares `count` bytes at the front sent.
@@ -91,31 +85,30 @@ impl SendBuffer {
     /// # Panics
     /// If fewer bytes were unsent: a bug of the caller.
     pub fn consume(&mut self, count: usize) {
-        assert!(count <= self.0.filled - self.0.sent, "sent more than was filled");
-        self.0.sent += count;
+        assert!(count <= self.filled - self.sent, "sent more than was filled");
+        self.sent += count;
     }
 
     /// How many bytes from the front were sent since the buffer was last empty.
     pub fn sent_bytes(&self) -> usize {
-        self.0.sent
+        self.sent
     }
 
     /// Whether nothing is left to send.
     pub fn is_sent(&self) -> bool {
-        self.0.sent == self.0.filled
+        self.sent == self.filled
     }
 
     /// Moves what is unsent to the front, which makes room behind it.
     pub fn compact(&mut self) {
-        let Content { bytes, filled, sent, .. } = &mut *self.0;
-        bytes.copy_within(*sent..*filled, 0);
-        *filled -= std::mem::take(sent);
+        self.bytes.copy_within(self.sent..self.filled, 0);
+        self.filled -= std::mem::take(&mut self.sent);
     }
 
     /// Forgets the content and starts at the front again.
     pub fn clear(&mut self) {
-        self.0.filled = 0;
-        self.0.sent = 0;
+        self.filled = 0;
+        self.sent = 0;
     }
 }
 

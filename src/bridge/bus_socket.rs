@@ -40,6 +40,8 @@ pub struct BusSocket {
     address: BusAddress,
     options: BusOptions,
     filter: Rc<Filter>,
+    /// The kernel lets through what the filter does, and nothing else.
+    is_filtered: bool,
     /// As last seen; a software bus is always up.
     state: InterfaceState,
     /// The same for the peers, with what the controller says of itself.
@@ -86,10 +88,12 @@ impl BusSocket {
         };
         let told = describe(&address, state, platform);
         let bound_index = index_of(state);
+        let is_filtered = address.kind == BusKind::SocketCan && filter.kernel_is_exact;
         let bus = Self {
             address,
             options,
             filter,
+            is_filtered,
             state,
             told,
             was_up: told,
@@ -172,6 +176,12 @@ impl BusSocket {
     /// Which frames of the bus go to the peer.
     pub fn filter(&self) -> &Filter {
         &self.filter
+    }
+
+    /// Whether nothing comes from it that the filter does not let through.
+    #[inline]
+    pub fn is_filtered(&self) -> bool {
+        self.is_filtered
     }
 
     /// How to open a new socket; `None` while the bus is not there.

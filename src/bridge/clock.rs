@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use nix::sys::time::TimeSpec;
-use nix::time::{ClockId, clock_gettime};
-
+use crate::engine::clock::{monotonic_ns, wall_ns};
 use crate::moment::{Moment, Now, WallTime};
 
 /// What the clock shows when it is made: frames that are older than the process have a moment too.
@@ -21,14 +19,14 @@ pub struct Clock {
 impl Clock {
     /// A clock that starts now.
     pub fn start() -> Self {
-        let zero_ns = nanoseconds(ClockId::CLOCK_MONOTONIC).wrapping_sub(START.as_nanos() as u64);
+        let zero_ns = monotonic_ns().wrapping_sub(START.as_nanos() as u64);
         Self { start: Instant::now(), zero_ns }
     }
 
     /// Now, on the monotonic clock.
     #[inline]
     pub fn now(self) -> Moment {
-        Moment::from_nanos(nanoseconds(ClockId::CLOCK_MONOTONIC).wrapping_sub(self.zero_ns))
+        Moment::from_nanos(monotonic_ns().wrapping_sub(self.zero_ns))
     }
 
     /// Now, on both clocks.
@@ -76,15 +74,7 @@ impl TurnClock {
 /// Now, on the wall clock.
 #[inline]
 pub fn wall_time() -> WallTime {
-    WallTime::from_nanos(nanoseconds(ClockId::CLOCK_REALTIME))
-}
-
-/// A clock's reading as a number: what the standard library makes of it costs several times as much.
-#[inline]
-fn nanoseconds(clock: ClockId) -> u64 {
-    // Both clocks are there on every kernel; a time before 1970 is none.
-    let time = clock_gettime(clock).unwrap_or(TimeSpec::new(0, 0));
-    u64::try_from(time.tv_sec()).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0)
+    WallTime::from_nanos(wall_ns())
 }
 
 #[cfg(test)]

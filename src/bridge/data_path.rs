@@ -264,6 +264,7 @@ impl<E: Engine> DataPath<E> {
 impl<E: Engine> Inner<E> {
     /// Turns the engine until the slice is over. Returns whether anything happened within the length of a slice: if not
     /// it is cheaper to wait as a task.
+    #[inline(never)]
     fn slice(&mut self, clock: Clock) -> io::Result<bool> {
         let mut now = clock.read();
         if self.links.is_empty() {
@@ -282,8 +283,16 @@ impl<E: Engine> Inner<E> {
         } else {
             self.begin_slice(now.monotonic)?
         };
-        self.service(now);
-        while now.monotonic < end && !self.links.is_bus_wanted() {
+        let mut is_interrupted = false;
+        loop {
+            self.service(now);
+            if is_interrupted {
+                // By a signal: the task that waits for it comes first.
+                return Ok(true);
+            }
+            if now.monotonic >= end || self.links.is_bus_wanted() {
+                break;
+            }
             let until = self.deadline.map_or(end, |deadline| deadline.min(end));
             // A timer for each wait would cost more than a frame: there is one for the slice, and one for a deadline
             // within it.
@@ -295,13 +304,10 @@ impl<E: Engine> Inner<E> {
                 self.engine.turn_to_alarm(&mut self.links)?
             };
             now = self.links.now();
-            self.service(now);
             if happened {
                 self.last_event = now.monotonic;
-            } else if now.monotonic < until && !polls {
-                // A signal: the task that waits for it comes first.
-                return Ok(true);
             }
+            is_interrupted = !happened && now.monotonic < until && !polls;
         }
         Ok(polls || self.links.is_bus_wanted() || now.monotonic < self.last_event.after(SLICE))
     }
@@ -328,6 +334,7 @@ impl<E: Engine> Inner<E> {
         Ok(self.alarm_at)
     }
 
+    #[inline(never)]
     fn service(&mut self, now: Now) {
         let all = self.deadline.is_some_and(|deadline| deadline <= now.monotonic);
         if self.links.service(&mut self.engine, now, all) || all {

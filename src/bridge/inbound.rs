@@ -102,7 +102,7 @@ impl Inbound {
     }
 
     /// Takes a frame of the peer that arrived at `now`, if peers may put it on the bus. There is room for it.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, received: ReceivedFrame, now: Moment, is_allowed: bool) {
         self.counters.arrived += 1;
         let arrival = self.queue.arrival(now, received.age_ns);
@@ -157,7 +157,7 @@ impl Inbound {
     ///
     /// # Errors
     /// The engine cannot watch the socket.
-    #[inline]
+    #[inline(always)]
     pub fn flush<E: Engine>(
         &mut self,
         engine: &mut E,
@@ -219,7 +219,9 @@ impl Inbound {
         if let Some(gate) = gate.as_mut().filter(|_| !matches!(self.waiting, Waiting::Allowance(_))) {
             gate.leave(&mut self.is_in_line);
         }
-        self.make_room();
+        if !self.queue.has_room() {
+            self.make_room();
+        }
         Ok(())
     }
 
@@ -271,13 +273,21 @@ impl Inbound {
         self.loops.as_mut()?.take_news()
     }
 
-    #[inline]
+    #[inline(always)]
     fn mind_loops(&mut self, now: Moment) {
-        if let Some(loops) = self.loops.as_mut().filter(|loops| !loops.is_watching()) {
-            loops.advance(self.queue.frames(), now);
+        if self.loops.as_ref().is_some_and(|loops| !loops.is_watching()) {
+            self.advance_loops(now);
         }
         if self.peer_has_found || self.has_found_loop() {
             self.counters.looped += self.queue.clear() as u64;
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn advance_loops(&mut self, now: Moment) {
+        if let Some(loops) = &mut self.loops {
+            loops.advance(self.queue.frames(), now);
         }
     }
 
@@ -291,12 +301,17 @@ impl Inbound {
     }
 
     /// Discards what is too old, which may be the bound's doing; else, where there is a bus, it has more to do than it can.
-    #[inline]
+    #[inline(always)]
     fn discard_stale(&mut self, now: Moment, was_held: bool, has_bus: bool) {
-        let stale = self.queue.discard_stale(now);
-        if stale == 0 {
-            return;
+        if self.queue.has_stale(now) {
+            self.discard_all_stale(now, was_held, has_bus);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn discard_all_stale(&mut self, now: Moment, was_held: bool, has_bus: bool) {
+        let stale = self.queue.discard_stale(now);
         self.count_lost(stale, was_held);
         if let Some(loops) = self.loops.as_mut().filter(|_| !was_held && has_bus) {
             loops.discarded(now);
@@ -319,6 +334,8 @@ impl Inbound {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn stopped<E: Engine>(
         &mut self,
         engine: &mut E,
@@ -352,12 +369,12 @@ impl Inbound {
     }
 
     /// When more has come than can wait, the older half goes: the newest command is the one that counts.
+    #[cold]
+    #[inline(never)]
     fn make_room(&mut self) {
-        if !self.queue.has_room() {
-            let older_half = self.queue.len() / 2;
-            self.queue.remove(older_half);
-            self.count_lost(older_half, self.is_in_line);
-        }
+        let older_half = self.queue.len() / 2;
+        self.queue.remove(older_half);
+        self.count_lost(older_half, self.is_in_line);
     }
 }
 

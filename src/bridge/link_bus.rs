@@ -3,10 +3,15 @@
 use std::io;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::inbound::Inbound;
 use super::loops::LoopWatch;
 use crate::engine::BusId;
 use crate::metrics::Counters;
+
+/// The buses of a link: one lies in the link itself.
+pub type LinkBuses = SmallVec<[LinkBus; 1]>;
 
 /// One bus of a link. It stays when the link's connection is replaced by another with the same peer.
 #[derive(Debug)]

@@ -51,7 +51,7 @@ pub struct Outbound {
     /// The other buffer, unless it is in flight.
     spare: Option<SendBuffer>,
     /// When the kernel received each frame of the buffer that is in flight, and where in it they begin.
-    in_flight: Vec<WallTime>,
+    in_flight: VecDeque<WallTime>,
     in_flight_start: usize,
     in_flight_since: Moment,
     in_flight_bytes: usize,
@@ -84,7 +84,7 @@ impl Outbound {
             received: VecDeque::with_capacity(BUFFER_FRAMES),
             gathering_since: Moment::default(),
             spare: Some(SendBuffer::with_capacity(BUFFER_BYTES)),
-            in_flight: Vec::with_capacity(BUFFER_FRAMES),
+            in_flight: VecDeque::with_capacity(BUFFER_FRAMES),
             in_flight_start: 0,
             in_flight_since: Moment::default(),
             in_flight_bytes: 0,
@@ -175,7 +175,7 @@ impl Outbound {
     ///
     /// # Errors
     /// The stream is broken.
-    #[inline]
+    #[inline(always)]
     pub fn flush<E: Engine>(
         &mut self,
         engine: &mut E,
@@ -183,7 +183,7 @@ impl Outbound {
         session: &mut Session,
         now: Now,
         clock: impl Fn() -> WallTime,
-        mut sent: impl FnMut(&[WallTime], WallTime),
+        mut sent: impl FnMut(&VecDeque<WallTime>, WallTime),
     ) -> io::Result<()> {
         if self.spare.is_none() {
             self.discard_stale(session, now.wall);
@@ -229,9 +229,11 @@ impl Outbound {
     /// How many bytes of frames the network has room for; none where frames wait for it.
     #[inline]
     fn room<E: Engine>(&mut self, engine: &E, stream: StreamId, now: Now) -> io::Result<usize> {
-        if !self.network.is_bounded() {
-            return Ok(BUFFER_BYTES);
-        }
+        if self.network.is_bounded() { self.room_in_network(engine, stream, now) } else { Ok(BUFFER_BYTES) }
+    }
+
+    #[inline(never)]
+    fn room_in_network<E: Engine>(&mut self, engine: &E, stream: StreamId, now: Now) -> io::Result<usize> {
         let Some(descriptor) = engine.stream_descriptor(stream) else { return Ok(BUFFER_BYTES) };
         let room = self.network.room(tcp_info::under_way(descriptor)?, now.monotonic);
         self.room_at = room.err();
@@ -240,7 +242,7 @@ impl Outbound {
 
     /// What is sent next, and how many frames are in it: all that has gathered, or as much as may be in flight and the network
     /// has room for.
-    #[inline]
+    #[inline(always)]
     fn take_piece(
         &mut self,
         mut empty: SendBuffer,
@@ -257,9 +259,21 @@ impl Outbound {
             session.speak(now, &mut self.filling, &[]);
             return (std::mem::replace(&mut self.filling, empty), self.received.len());
         }
-        let frames = session.move_front(&mut self.filling, &mut empty, piece_bytes);
-        session.speak(now, &mut empty, self.filling.unsent());
-        (empty, usize::try_from(frames).unwrap_or(usize::MAX).min(self.received.len()))
+        let frames = self.take_part(&mut empty, session, now, piece_bytes);
+        (empty, frames)
+    }
+
+    #[inline(never)]
+    fn take_part(
+        &mut self,
+        piece: &mut SendBuffer,
+        session: &mut Session,
+        now: Now,
+        piece_bytes: usize,
+    ) -> usize {
+        let frames = session.move_front(&mut self.filling, piece, piece_bytes);
+        session.speak(now, piece, self.filling.unsent());
+        usize::try_from(frames).unwrap_or(usize::MAX).min(self.received.len())
     }
 
     /// When [`Outbound::flush`] must be called, even if nothing happens.
@@ -272,13 +286,14 @@ impl Outbound {
     }
 
     /// Takes a buffer back from the engine, all of which was sent, by `sent_at`, or not.
-    #[inline]
+    #[inline(always)]
     pub fn give_back(&mut self, mut buffer: SendBuffer, session: &Session, sent_at: Option<Now>) {
         match sent_at {
             Some(now) => {
                 self.sent_frames += self.in_flight.len() as u64;
-                self.overdue_frames +=
-                    self.in_flight.iter().filter(|at| self.is_stale(**at, now.wall)).count() as u64;
+                if self.in_flight.iter().any(|at| self.is_stale(*at, now.wall)) {
+                    self.count_overdue(now.wall);
+                }
                 self.in_flight.clear();
                 self.adapt_piece(now.monotonic);
             }
@@ -288,6 +303,13 @@ impl Outbound {
         self.spare = Some(buffer);
     }
 
+    #[cold]
+    #[inline(never)]
+    fn count_overdue(&mut self, now: WallTime) {
+        let overdue = self.in_flight.iter().filter(|at| self.is_stale(**at, now));
+        self.overdue_frames += overdue.count() as u64;
+    }
+
     /// TCP took the last piece at some pace: the next one is as long as it takes within the time that it may.
     fn adapt_piece(&mut self, now: Moment) {
         let Some(allowed_ns) = self.piece_time_ns else { return };
@@ -295,15 +317,23 @@ impl Outbound {
         if took_ns <= allowed_ns / 2 {
             self.piece_bytes = (self.piece_bytes * 2).min(BUFFER_BYTES);
         } else {
-            let within = self.in_flight_bytes as u128 * u128::from(allowed_ns) / u128::from(took_ns);
-            // Half a buffer at most, so that there is room for what the session says behind it.
-            let within = usize::try_from(within).unwrap_or(usize::MAX).min(BUFFER_BYTES / 2);
-            self.piece_bytes = within.max(SHORTEST_PIECE_BYTES);
+            self.shorten_piece(took_ns, allowed_ns);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn shorten_piece(&mut self, took_ns: u64, allowed_ns: u64) {
+        let within = self.in_flight_bytes as u128 * u128::from(allowed_ns) / u128::from(took_ns);
+        // Half a buffer at most, so that there is room for what the session says behind it.
+        let within = usize::try_from(within).unwrap_or(usize::MAX).min(BUFFER_BYTES / 2);
+        self.piece_bytes = within.max(SHORTEST_PIECE_BYTES);
     }
 
     /// The stream took `bytes` of the buffer in flight, and will take no more. Where the protocol keeps books, all of it
     /// counts as sent: what did not arrive is found to have been lost under way.
+    #[cold]
+    #[inline(never)]
     pub fn note_partly_sent(&mut self, bytes: usize, session: &Session) {
         let frames = match session.frame_bytes() {
             Some(frame_bytes) => bytes.saturating_sub(self.in_flight_start) / frame_bytes,
@@ -366,17 +396,21 @@ impl Outbound {
     }
 
     /// The first `frames` frames go out.
+    #[inline(always)]
     fn note_in_flight(&mut self, frames: usize) {
-        self.in_flight.clear();
         if frames == self.received.len() {
             // All, as is usual: that needs no moving.
-            let (first, second) = self.received.as_slices();
-            self.in_flight.extend_from_slice(first);
-            self.in_flight.extend_from_slice(second);
+            std::mem::swap(&mut self.in_flight, &mut self.received);
             self.received.clear();
         } else {
-            self.in_flight.extend(self.received.drain(..frames));
+            self.note_part_in_flight(frames);
         }
+    }
+
+    #[inline(never)]
+    fn note_part_in_flight(&mut self, frames: usize) {
+        self.in_flight.clear();
+        self.in_flight.extend(self.received.drain(..frames));
     }
 
     /// Whether there is something to send, and no more is waited for.
@@ -395,13 +429,18 @@ impl Outbound {
 
     /// Discards what grew too old while the buffer before it was in flight, or will have when it has crossed the network. Its
     /// sequence numbers are used up: the peer sees what is missing.
-    #[inline]
+    #[inline(always)]
     fn discard_stale(&mut self, session: &mut Session, now: WallTime) {
         // By the time they come out.
         let then = WallTime::from_nanos(now.as_nanos().saturating_add(self.network.transit_ns()));
-        if !self.received.front().is_some_and(|received| self.is_stale(*received, then)) {
-            return;
+        if self.received.front().is_some_and(|received| self.is_stale(*received, then)) {
+            self.discard_all_stale(session, then);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn discard_all_stale(&mut self, session: &mut Session, then: WallTime) {
         let stale = self.received.iter().take_while(|received| self.is_stale(**received, then)).count();
         session.discard_front(&mut self.filling, stale as u64, Cause::Stale);
         self.received.drain(..stale);

@@ -38,7 +38,7 @@ impl Throttle {
     }
 
     /// A link that has come to be first in the line since the last call.
-    #[inline]
+    #[inline(never)]
     pub fn take_next(&mut self) -> Option<usize> {
         self.turns.take_next()
     }
@@ -61,7 +61,7 @@ fn share(millionths: u32, rate: BitRate) -> Option<Share> {
     Some(Share { millionths, rates: BitRates { nominal, data } })
 }
 
-/// The bound as one link meets it.
+/// The bound as one link meets it. As a rule there is none: what it does is out of line for the sake of links without one.
 #[derive(Debug)]
 pub struct Gate<'a> {
     /// The bus's.
@@ -72,6 +72,7 @@ pub struct Gate<'a> {
 
 impl Gate<'_> {
     /// How many of the link's frames are worth looking at: none if the first has to wait.
+    #[inline(never)]
     pub fn room(&self, now: Moment) -> usize {
         let Throttle { limiter, turns, .. } = &*self.throttle;
         if !turns.is_next(self.link) {
@@ -82,11 +83,13 @@ impl Gate<'_> {
     }
 
     /// How many of the frames may go.
+    #[inline(never)]
     pub fn grant(&self, frames: &[Frame], now: Moment) -> Grant {
         self.throttle.limiter.grant(frames, now)
     }
 
     /// So many of them have gone by `now`.
+    #[inline(never)]
     pub fn pay(&mut self, frames: &[Frame], grant: Grant, accepted: usize, now: Moment) {
         self.throttle.limiter.pay(frames, grant, accepted, now);
         if accepted > 0 && self.throttle.turns.is_contended(self.link) {
@@ -95,6 +98,7 @@ impl Gate<'_> {
     }
 
     /// When the link may go on, if it is its turn; else it is told.
+    #[inline(never)]
     pub fn wait(&mut self, is_waiting: &mut bool) -> Option<Moment> {
         if !std::mem::replace(is_waiting, true) {
             self.throttle.turns.join(self.link);
@@ -103,6 +107,7 @@ impl Gate<'_> {
     }
 
     /// The link waits for nothing here any more, if it did.
+    #[inline(never)]
     pub fn leave(&mut self, is_waiting: &mut bool) {
         if std::mem::take(is_waiting) {
             self.throttle.turns.leave(self.link);

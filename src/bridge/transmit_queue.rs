@@ -120,12 +120,14 @@ impl TransmitQueue {
         self.arrivals.front().map(|arrival| arrival.fresh_until).filter(|until| *until != Moment::NEVER)
     }
 
-    /// Discards what has waited too long at the front; returns how many.
+    /// Whether the oldest frame has waited too long.
     #[inline]
+    pub fn has_stale(&self, now: Moment) -> bool {
+        self.arrivals.front().is_some_and(|arrival| arrival.is_stale(now))
+    }
+
+    /// Discards what has waited too long at the front; returns how many.
     pub fn discard_stale(&mut self, now: Moment) -> usize {
-        if !self.arrivals.front().is_some_and(|arrival| arrival.is_stale(now)) {
-            return 0;
-        }
         let stale = self.arrivals.iter().take_while(|arrival| arrival.is_stale(now)).count();
         self.remove(stale);
         stale

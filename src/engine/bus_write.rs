@@ -28,6 +28,7 @@ enum Outcome {
 }
 
 /// Writes frames in order until all are taken, the kernel takes no more, or `may_go` holds them back.
+#[inline]
 pub fn write(
     bus: BorrowedFd<'_>,
     packing: Packing,
@@ -52,7 +53,9 @@ pub fn write(
     Written { accepted, stopped_by: None }
 }
 
-/// One call for as many frames as its batches hold; an error only if not even the first was taken.
+/// One call for as many frames as its batches hold; an error only if not even the first was taken. Out of line, as
+/// [`write_packets`], for the sake of a single frame, which has no use for their stack.
+#[inline(never)]
 fn write_batches(bus: BorrowedFd<'_>, frames: &[Frame], may_go: impl FnMut() -> bool) -> io::Result<Outcome> {
     let mut room = [const { MaybeUninit::<Batch>::uninit() }; BATCHES_PER_CALL];
     let mut packed: [&[u8]; BATCHES_PER_CALL] = [&[]; BATCHES_PER_CALL];
@@ -77,6 +80,7 @@ fn write_batches(bus: BorrowedFd<'_>, frames: &[Frame], may_go: impl FnMut() -> 
 }
 
 /// One packet, without the headers that many need and the kernel must copy.
+#[inline]
 fn write_one(bus: BorrowedFd<'_>, packet: &[u8], mut may_go: impl FnMut() -> bool) -> io::Result<Outcome> {
     if !may_go() {
         return Ok(Outcome::HeldBack);
@@ -100,6 +104,7 @@ fn write_one(bus: BorrowedFd<'_>, packet: &[u8], mut may_go: impl FnMut() -> boo
 }
 
 /// One call for at most [`PACKETS_PER_CALL`] packets; an error only if not even the first was taken.
+#[inline(never)]
 fn write_packets<'a>(
     bus: BorrowedFd<'_>,
     packets: impl Iterator<Item = &'a [u8]>,

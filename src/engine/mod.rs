@@ -8,6 +8,7 @@
 //! [`Engine::turn`] again and again; everything that happened comes back through a [`Handler`] during the turn.
 
 mod bus_write;
+pub mod clock;
 pub mod epoll;
 pub mod memory;
 mod orphan;

@@ -15,6 +15,8 @@ pub fn is_orphaned(error: &io::Error) -> bool {
 }
 
 /// Hands on all that such a socket holds, which is as much as fits its receive queue: nothing more can come.
+#[cold]
+#[inline(never)]
 pub fn take_rest(
     receiver: &mut Receiver,
     bus: BorrowedFd<'_>,

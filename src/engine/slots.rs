@@ -1,5 +1,7 @@
 //! A table whose keys do not outlive their entries: a late completion for a closed descriptor finds nothing.
 
+use smallvec::SmallVec;
+
 /// The key of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key {
@@ -22,16 +24,17 @@ impl Key {
     }
 }
 
-/// Entries by key. Grows when a descriptor is opened, never on the data path.
+/// Entries by key. Grows when a descriptor is opened, never on the data path. Where there is but one, it lies in the table
+/// itself.
 #[derive(Debug)]
 pub struct Slots<T> {
-    entries: Vec<(u32, Option<T>)>,
+    entries: SmallVec<[(u32, Option<T>); 1]>,
     free: Vec<u32>,
 }
 
 impl<T> Slots<T> {
     pub fn new() -> Self {
-        Self { entries: Vec::new(), free: Vec::new() }
+        Self { entries: SmallVec::new(), free: Vec::new() }
     }
 
     pub fn insert(&mut self, value: T) -> Key {

@@ -408,30 +408,13 @@ impl Session {
     ///
     /// # Errors
     /// The peer does not speak the protocol: close the connection. Frames before the fault are in `queue`.
-    #[inline]
     pub fn receive(
         &mut self,
         bytes: &[u8],
         now: Now,
         queue: &mut impl FrameQueue,
     ) -> Result<Progress, Fault> {
-        let mut consumed = 0;
-        if let (Stage::AwaitFirstByte { .. }, Some(&first)) = (self.stage, bytes.first()) {
-            self.tell_apart(first, bytes, now.monotonic)?;
-        }
-        if matches!(self.stage, Stage::AwaitGreeting { .. }) {
-            match greeting::scan(bytes) {
-                Scan::Incomplete => return Ok(Progress { consumed: 0, blocked: false }),
-                Scan::Foreign => return Err(self.foreign(bytes)),
-                // A client's word that it is full means nothing.
-                Scan::Full if self.config.role == Role::Client => return Err(Fault::Full),
-                Scan::Full => return Err(self.foreign(bytes)),
-                Scan::Greeting(offered, length) => {
-                    self.agree(offered, now.monotonic)?;
-                    consumed = length;
-                }
-            }
-        }
+        let consumed = if self.stage == Stage::Greeted { 0 } else { self.receive_greeting(bytes, now)? };
         if self.stage != Stage::Greeted {
             return Ok(Progress { consumed, blocked: false });
         }
@@ -440,6 +423,29 @@ impl Session {
             Framing::V5(conversation) => conversation.receive(&bytes[consumed..], now, queue)?,
         };
         Ok(Progress { consumed: consumed + progress.consumed, ..progress })
+    }
+
+    /// Takes the greeting from the front of what the peer sent, if it is there: how long it is.
+    #[cold]
+    #[inline(never)]
+    fn receive_greeting(&mut self, bytes: &[u8], now: Now) -> Result<usize, Fault> {
+        if let (Stage::AwaitFirstByte { .. }, Some(&first)) = (self.stage, bytes.first()) {
+            self.tell_apart(first, bytes, now.monotonic)?;
+        }
+        if !matches!(self.stage, Stage::AwaitGreeting { .. }) {
+            return Ok(0);
+        }
+        match greeting::scan(bytes) {
+            Scan::Incomplete => Ok(0),
+            Scan::Foreign => Err(self.foreign(bytes)),
+            // A client's word that it is full means nothing.
+            Scan::Full if self.config.role == Role::Client => Err(Fault::Full),
+            Scan::Full => Err(self.foreign(bytes)),
+            Scan::Greeting(offered, length) => {
+                self.agree(offered, now.monotonic)?;
+                Ok(length)
+            }
+        }
     }
 
     /// Encodes a frame of a bus, received at `received_at`, into `out`.

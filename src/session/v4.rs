@@ -33,6 +33,7 @@ impl Framing {
         SessionCounters { sequence: self.tracker.counters(), ..self.counters }
     }
 
+    #[inline(never)]
     pub(super) fn receive(&mut self, bytes: &[u8], queue: &mut impl FrameQueue) -> Result<Progress, Fault> {
         let mut frames = bytes.chunks_exact(self.layout.frame_bytes());
         let mut consumed = 0;
@@ -77,6 +78,8 @@ impl Framing {
         self.next_sequence = self.next_sequence.wrapping_add(count as u32);
     }
 
+    /// Out of line, as [`Framing::receive`], for the sake of version 5, which does not come by here.
+    #[inline(never)]
     pub(super) fn send(&mut self, image: Image<'_>, received_at: WallTime, out: &mut SendBuffer) -> Outcome {
         let frame_bytes = self.layout.frame_bytes();
         let encoded = match (image.kind(), out.vacant(frame_bytes)) {

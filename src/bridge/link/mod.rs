@@ -16,7 +16,7 @@ use self::queues::Queues;
 pub use self::queues::Witness;
 use super::bus_socket::BusSocket;
 use super::incidents::LineLimit;
-use super::link_bus::LinkBus;
+use super::link_bus::{LinkBus, LinkBuses};
 use super::loops::LoopWatch;
 use super::outbound::{Linger, Outbound};
 use crate::bus::claim::Claim;
@@ -26,7 +26,7 @@ use crate::frame::Image;
 use crate::frame::filter::Filter;
 use crate::metrics::Counters;
 use crate::moment::{Moment, Now, WallTime};
-use crate::session::{Cause, Join, Outcome, Session};
+use crate::session::{Cause, Fault, Join, Outcome, Session};
 use crate::wire::v5::{BusState, Goodbye};
 
 /// What is known about a packet beside its bytes.
@@ -34,6 +34,8 @@ pub struct PacketContext<'a> {
     pub bus: usize,
     pub kind: BusKind,
     pub filter: &'a Filter,
+    /// Whether nothing comes that the filter does not let through.
+    pub is_filtered: bool,
     pub info: PacketInfo,
     /// When the kernel received it.
     pub received_at: WallTime,
@@ -74,7 +76,7 @@ pub struct Link {
     pub session: Session,
     /// The connection; none while the link is parked.
     pub stream: Option<StreamId>,
-    pub buses: Vec<LinkBus>,
+    pub buses: LinkBuses,
     pub outbound: Outbound,
     /// Whether the opening was logged.
     pub announced: bool,
@@ -163,14 +165,18 @@ impl Link {
         &mut self,
         context: &PacketContext<'_>,
         packet: &[u8],
-        crossing: impl FnMut(Image<'_>),
+        mut crossing: impl FnMut(Image<'_>),
     ) {
         if let Some(total) = context.info.dropped_total {
             self.note_kernel_total(context.bus, total);
         }
         match interpret(context.kind, packet) {
             Packet::Frames(images) => {
-                images.filter_map(|image| self.frame(context, image)).for_each(crossing);
+                for image in images {
+                    if let Some(image) = self.frame(context, image) {
+                        crossing(image);
+                    }
+                }
             }
             // Of what no peer gets, none is missed.
             Packet::Dropped { .. } if context.filter.passes_nothing() => {}
@@ -187,12 +193,11 @@ impl Link {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn frame<'a>(&mut self, context: &PacketContext<'_>, image: Image<'a>) -> Option<Image<'a>> {
         let counts = &mut self.buses[context.bus].counts;
         counts.taken += 1;
-        let kernel_has_filtered = context.kind == BusKind::SocketCan && context.filter.kernel_is_exact;
-        if !kernel_has_filtered && !context.filter.passes(image) {
+        if !context.is_filtered && !context.filter.passes(image) {
             counts.filtered += 1;
             return None;
         }
@@ -242,6 +247,7 @@ impl Link {
     }
 
     /// Bytes of the peer.
+    #[inline(always)]
     pub fn stream_bytes(
         &mut self,
         bytes: &[u8],
@@ -261,18 +267,28 @@ impl Link {
         match self.session.receive(bytes, now, &mut queues) {
             Ok(progress) => {
                 if self.session.peer_said_goodbye() && !self.peer_left {
-                    self.peer_left = true;
-                    self.close(now.monotonic, Goodbye::Stopping, Some(Ending::ClosedByPeer));
+                    self.note_goodbye(now.monotonic);
                 }
                 self.paused = progress.blocked;
                 Consumed { bytes: progress.consumed, pause: progress.blocked }
             }
-            Err(fault) => {
-                self.paused = false;
-                self.refuse(now.monotonic, fault);
-                Consumed { bytes: bytes.len(), pause: true }
-            }
+            Err(fault) => self.misunderstood(bytes, now.monotonic, fault),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_goodbye(&mut self, now: Moment) {
+        self.peer_left = true;
+        self.close(now, Goodbye::Stopping, Some(Ending::ClosedByPeer));
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn misunderstood(&mut self, bytes: &[u8], now: Moment, fault: Fault) -> Consumed {
+        self.paused = false;
+        self.refuse(now, fault);
+        Consumed { bytes: bytes.len(), pause: true }
     }
 
     /// Nothing but frames is to be expected, until something else happens.

@@ -79,6 +79,8 @@ impl Link {
     }
 
     /// Ends the link once the bus has what came before `ending`.
+    #[cold]
+    #[inline(never)]
     pub fn drain(&mut self, ending: Ending) {
         self.begin_to_end();
         if !matches!(self.phase, Phase::Draining { .. } | Phase::Parked { .. }) {
@@ -155,7 +157,7 @@ impl Link {
     }
 
     /// When the link must be serviced next, even if nothing happens.
-    #[inline]
+    #[inline(always)]
     pub fn deadline(&self) -> Option<Moment> {
         let of_phase = match self.phase {
             Phase::Running => self.session.deadline(),

@@ -29,7 +29,7 @@ impl<W: Witness> FrameQueue for Queues<'_, W> {
         self.buses[bus].inbound.queue.has_room()
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, bus: usize, received: ReceivedFrame) {
         if let Some(one_way) = received.one_way {
             self.witness.one_way(one_way);

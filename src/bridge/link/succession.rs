@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::phases::Phase;
 use super::{Ended, Ending, Link};
-use crate::bridge::link_bus::LinkBus;
+use crate::bridge::link_bus::{LinkBus, LinkBuses};
 use crate::engine::StreamId;
 use crate::moment::Moment;
 use crate::session::{Books, Fault, Role, Session, SessionConfig};
@@ -83,7 +83,7 @@ impl Link {
 
     /// The peer has made another connection, to which the buses go, and the books as they are then: what waits here for
     /// the peer is dropped before, and what it still sends here is not taken.
-    pub fn replace(&mut self, now: Moment) -> Vec<LinkBus> {
+    pub fn replace(&mut self, now: Moment) -> LinkBuses {
         self.is_replaced = true;
         let lost = self.outbound.discard(&mut self.session);
         self.buses[0].counts.outage += lost;
@@ -97,7 +97,7 @@ impl Link {
     }
 
     /// Takes over the buses of an earlier link with the same peer, and its books.
-    pub fn succeed(&mut self, buses: Vec<LinkBus>, books: Books, now: Moment) {
+    pub fn succeed(&mut self, buses: LinkBuses, books: Books, now: Moment) {
         for (bus, disposal) in buses.iter().map(|bus| bus.inbound.disposal()).enumerate() {
             self.session.note_disposal(bus, disposal);
         }

@@ -29,7 +29,7 @@ impl<P: Platform> Links<P> {
             }
             if look.changed {
                 let rate = self.buses[bus].bit_rate();
-                if let (Some(throttle), Some(rate)) = (&mut self.throttles[bus], rate) {
+                if let (Some(Some(throttle)), Some(rate)) = (self.throttles.get_mut(bus), rate) {
                     throttle.set_bit_rate(rate);
                 }
                 (0..self.table.len()).for_each(|index| self.tell_bus_states(index));

@@ -47,6 +47,7 @@ impl Witness for Incidentals<'_> {
 }
 
 impl<P: Platform> Handler for Links<P> {
+    #[inline(always)]
     fn bus_packet(&mut self, token: Token, packet: &[u8], info: PacketInfo) {
         let now = self.now();
         let (index, bus) = address::resolve(token);
@@ -56,7 +57,8 @@ impl<P: Platform> Handler for Links<P> {
         let is_stale = now.wall.nanos_since(received_at) > self.max_age_ns;
         let socket = &self.buses[bus];
         let (kind, filter) = (socket.kind(), socket.filter());
-        let context = PacketContext { bus, kind, filter, info, received_at, is_stale, now };
+        let is_filtered = socket.is_filtered();
+        let context = PacketContext { bus, kind, filter, is_filtered, info, received_at, is_stale, now };
         let records = self.recording == Some(index) && !socket.is_for_tests();
         let recorder = self.recorder.as_ref().filter(|_| records);
         link.bus_packet(&context, packet, |image| {
@@ -80,6 +82,7 @@ impl<P: Platform> Handler for Links<P> {
         }
     }
 
+    #[inline(always)]
     fn stream_bytes(&mut self, token: Token, bytes: &[u8]) -> Consumed {
         // Not the turn's, if something was reported before: a heartbeat must not seem to have come before it did.
         let now = self.platform.read();
@@ -102,6 +105,7 @@ impl<P: Platform> Handler for Links<P> {
         }
     }
 
+    #[inline(always)]
     fn stream_sent(&mut self, token: Token, buffer: SendBuffer, result: io::Result<()>) {
         let now = self.now();
         let (index, _) = address::resolve(token);

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 pub use admission::MAX_CLIENTS;
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
@@ -54,11 +55,34 @@ enum Attention {
     Whole,
 }
 
+/// Links that something happened to, each once.
+#[derive(Default)]
+struct Dirty {
+    /// One of them: as a rule there are no more.
+    one: Option<usize>,
+    more: Vec<usize>,
+}
+
+impl Dirty {
+    #[inline]
+    fn push(&mut self, index: usize) {
+        match self.one {
+            None => self.one = Some(index),
+            Some(_) => self.more.push(index),
+        }
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<usize> {
+        self.one.take().or_else(|| self.more.pop())
+    }
+}
+
 /// The table of links.
 pub struct Links<P = System> {
     table: Vec<Option<Link>>,
     /// Links that something happened to.
-    dirty: Vec<usize>,
+    dirty: Dirty,
     platform: P,
     wall_clock: TurnClock,
     /// When this turn began to report, on both clocks; read once, by the first report.
@@ -66,8 +90,8 @@ pub struct Links<P = System> {
     limits: LinkLimits,
     /// The age, in nanoseconds, that frames may have.
     max_age_ns: u64,
-    buses: Vec<BusSocket>,
-    /// Of each bus, the bound on how much is put on it, if there is one.
+    buses: SmallVec<[BusSocket; 1]>,
+    /// Of each bus, the bound on how much is put on it, if there is one; empty where no bus has one.
     throttles: Vec<Option<Throttle>>,
     session: SessionConfig,
     recorder: Option<Rc<RefCell<Recorder>>>,
@@ -98,16 +122,20 @@ impl<P: Platform> Links<P> {
         recorder: Option<Rc<RefCell<Recorder>>>,
     ) -> Self {
         let throttle = |bus: &BusSocket| Throttle::new(bus.bounds(), bus.bit_rate(), MAX_LINKS + MAX_PARKED);
+        let mut throttles: Vec<_> = buses.iter().map(throttle).collect();
+        if throttles.iter().all(Option::is_none) {
+            throttles.clear();
+        }
         Self {
-            throttles: buses.iter().map(throttle).collect(),
+            throttles,
             table: Vec::new(),
-            dirty: Vec::new(),
+            dirty: Dirty::default(),
             platform,
             wall_clock: TurnClock::default(),
             turn_time: None,
             limits,
             max_age_ns: limits.max_age.map_or(u64::MAX, nanoseconds),
-            buses,
+            buses: buses.into(),
             session,
             recorder,
             recording: None,

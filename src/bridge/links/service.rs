@@ -1,5 +1,9 @@
 //! What a link wants after a turn, done with the engine.
+//!
+//! What is not done for every frame is cold: out of line, so that neither its code nor its stack lies among what each frame
+//! goes through (`bench/footprint` counts the pages).
 
+use std::collections::VecDeque;
 use std::io;
 
 use tracing::{debug, info, warn};
@@ -50,22 +54,38 @@ impl<P: Platform> Links<P> {
         if self.table[index].as_ref().is_some_and(|link| link.session.has_news()) {
             self.take_news(index, now.monotonic);
         }
-        if let Err(error) = self.move_frames(engine, index, now)
-            && let Some(link) = &mut self.table[index]
-        {
+        if let Err(error) = self.move_frames(engine, index, now) {
+            self.break_off(index, error);
+        }
+        if self.table[index].as_ref().is_some_and(|link| !link.is_settled) {
+            self.see_to_end(engine, index, now.monotonic);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn break_off(&mut self, index: usize, error: io::Error) {
+        if let Some(link) = &mut self.table[index] {
             link.drain(Ending::Broken(error));
             // What was held goes now.
             self.mark(index, Attention::Whole);
         }
-        if let Some(link) = self.table[index].as_mut().filter(|link| !link.is_settled) {
-            link.limit_end(now.monotonic);
-            if link.is_over(now.monotonic) {
-                self.end(engine, index, now.monotonic);
-            }
+    }
+
+    /// Ends a link that has nothing more to wait for.
+    #[cold]
+    #[inline(never)]
+    fn see_to_end<E: Engine>(&mut self, engine: &mut E, index: usize, now: Moment) {
+        let Some(link) = &mut self.table[index] else { return };
+        link.limit_end(now);
+        if link.is_over(now) {
+            self.end(engine, index, now);
         }
     }
 
     /// Everything that is not done for every frame: time-outs, opening, bus sockets, log lines.
+    #[cold]
+    #[inline(never)]
     fn settle<E: Engine>(&mut self, engine: &mut E, index: usize, now: Now) {
         let Some(link) = &mut self.table[index] else { return };
         link.tick(now.monotonic);
@@ -94,6 +114,8 @@ impl<P: Platform> Links<P> {
     }
 
     /// What the peer has said beside frames.
+    #[cold]
+    #[inline(never)]
     fn take_news(&mut self, index: usize, now: Moment) {
         let Some(link) = &mut self.table[index] else { return };
         while let Some(round_trip) = link.session.take_round_trip() {
@@ -127,7 +149,8 @@ impl<P: Platform> Links<P> {
                 inbound.refuse_all();
             }
             let (platform, histograms) = (&self.platform, &mut self.histograms);
-            let gate = self.throttles[number].as_mut().map(|throttle| Gate { throttle, link: index });
+            let throttle = self.throttles.get_mut(number).and_then(Option::as_mut);
+            let gate = throttle.map(|throttle| Gate { throttle, link: index });
             inbound.flush(
                 engine,
                 *id,
@@ -301,8 +324,8 @@ impl<P: Platform> Links<P> {
 }
 
 /// Frames that were handed to TCP, by when the kernel received them.
-#[inline]
-fn record_sent(histograms: &mut Histograms, received: &[WallTime], now: WallTime) {
+#[inline(always)]
+fn record_sent(histograms: &mut Histograms, received: &VecDeque<WallTime>, now: WallTime) {
     if received.is_empty() {
         return;
     }
@@ -313,7 +336,7 @@ fn record_sent(histograms: &mut Histograms, received: &[WallTime], now: WallTime
 }
 
 /// Frames that a bus took, by when they arrived.
-#[inline]
+#[inline(always)]
 fn record_accepted(histograms: &mut Histograms, arrivals: &[Arrival], now: Moment) {
     if arrivals.is_empty() {
         return;
@@ -342,6 +365,7 @@ fn close_stream<E: Engine>(link: &mut Link, engine: &mut E) {
 
 /// Records what a link wrote to a bus. A link that does not record what comes from the bus leaves its frames to the
 /// one that does, which sees them there, unless a filter hides them from it.
+#[inline(never)]
 fn record_written(recorder: &mut Recorder, now: WallTime, bus: &BusSocket, frames: &[Frame], records: bool) {
     for frame in frames {
         if records || !bus.filter().passes(frame.image()) {

@@ -14,22 +14,15 @@ pub struct Fingerprint(u32);
 impl Fingerprint {
     /// The number of a frame's content. What a path may change on the way is left out: the flags of FD frames, and what
     /// lies behind the payload.
-    #[inline]
+    #[inline(always)]
     pub fn of(image: Image<'_>) -> Self {
-        const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
-        let mix = |sum: u64, word: u64| {
-            let product = (sum ^ word).wrapping_mul(ODD);
-            product ^ (product >> 32)
-        };
         let start = mix(ODD, u64::from(image.id_word()) << 8 | image.len() as u64);
         let last = if image.as_bytes().len() == CLASSIC_BYTES {
             let carried = if image.id_word() & REMOTE_FLAG == 0 { image.len() as u32 } else { 0 };
             let unused = u64::MAX.checked_shl(8 * carried).unwrap_or(0);
             mix(start, u64::from_le_bytes(image.classic_payload()) & !unused)
         } else {
-            let (words, rest) = image.payload().as_chunks::<8>();
-            let sum = words.iter().fold(start, |sum, word| mix(sum, u64::from_le_bytes(*word)));
-            mix(sum, rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)))
+            mix_all(start, image.payload())
         };
         Self((last >> 16) as u32)
     }
@@ -38,6 +31,21 @@ impl Fingerprint {
     fn place(self) -> usize {
         self.0 as usize % SLOTS
     }
+}
+
+const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+
+#[inline]
+fn mix(sum: u64, word: u64) -> u64 {
+    let product = (sum ^ word).wrapping_mul(ODD);
+    product ^ (product >> 32)
+}
+
+#[inline(never)]
+fn mix_all(start: u64, payload: &[u8]) -> u64 {
+    let (words, rest) = payload.as_chunks::<8>();
+    let sum = words.iter().fold(start, |sum, word| mix(sum, u64::from_le_bytes(*word)));
+    mix(sum, rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)))
 }
 
 /// A content, and when it was last put on the bus: the content's number in the upper half, below it the microseconds, counted
@@ -104,10 +112,16 @@ impl Contents {
     #[inline]
     pub fn wrote(&mut self, content: Fingerprint, now: Moment) {
         if self.slots.is_empty() {
-            self.slots = vec![0; SLOTS];
+            self.allocate();
         }
         let was_repeated = self.was_repeated(content);
         self.slots[content.place()] = Slot::new(content, micros(now), was_repeated).0;
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn allocate(&mut self) {
+        self.slots = vec![0; SLOTS];
     }
 
     /// Whether the content has been repeated, as far as is remembered: it may go round.

@@ -138,10 +138,21 @@ impl LoopWatch {
     }
 
     /// A frame has come from the peer: whether it may go on the bus.
-    #[inline]
+    #[inline(always)]
     pub fn arrived(&mut self, frame: &Frame, now: Moment) -> bool {
         let content = Fingerprint::of(frame.image());
         let age_us = self.contents.note(content, self.horizon_us(now), now);
+        if self.is_watching() && age_us.is_none() {
+            // As is usual.
+            self.suspicion.note_new();
+            return true;
+        }
+        self.repeated_or_awaited(content, age_us, now)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn repeated_or_awaited(&mut self, content: Fingerprint, age_us: Option<u32>, now: Moment) -> bool {
         match &mut self.phase {
             Phase::Watching => {
                 if self.suspicion.note(age_us, now, &mut self.random) && !self.is_over {
@@ -196,15 +207,23 @@ impl LoopWatch {
     }
 
     /// The bus has taken frames.
-    #[inline]
+    #[inline(always)]
     pub fn wrote(&mut self, frames: &[Frame], now: Moment) {
         for content in frames.iter().map(|frame| Fingerprint::of(frame.image())) {
             self.contents.wrote(content, now);
-            if let Phase::Trying(experiment) = &mut self.phase
-                && (self.takes_any || self.contents.was_repeated(content))
-            {
-                experiment.wrote();
+            if !self.is_watching() {
+                self.wrote_for_experiment(content);
             }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wrote_for_experiment(&mut self, content: Fingerprint) {
+        if let Phase::Trying(experiment) = &mut self.phase
+            && (self.takes_any || self.contents.was_repeated(content))
+        {
+            experiment.wrote();
         }
     }
 

@@ -100,11 +100,16 @@ impl Suspicion {
         }
     }
 
-    /// A frame has come, and so long ago the same was put on the bus, if it was: whether an experiment should begin.
+    /// A frame has come whose like was not put on the bus.
     #[inline]
+    pub fn note_new(&mut self) {
+        self.heat = self.heat.saturating_sub(1);
+    }
+
+    /// A frame has come, and so long ago the same was put on the bus, if it was: whether an experiment should begin.
     pub fn note(&mut self, age_us: Option<u32>, now: Moment, random: &mut Rng) -> bool {
         let Some(age_us) = age_us else {
-            self.heat = self.heat.saturating_sub(1);
+            self.note_new();
             return false;
         };
         self.heat = (self.heat + WEIGHT_OF_REPEATED).min(HOTTEST);

@@ -39,6 +39,8 @@ impl UringEngine {
     }
 
     /// One that was set has rung; if it is the one that counts, none is set any more.
+    #[cold]
+    #[inline(never)]
     pub(super) fn alarm_rang(&mut self, number: u32) {
         self.alarm.is_set &= number != self.alarm.number;
     }

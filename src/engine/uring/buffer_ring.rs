@@ -11,6 +11,10 @@ use io_uring::types::BufRingEntry;
 /// The ring must start on a page; pages have 64 KiB at most (arm64).
 const PAGE_BYTES: usize = 64 * 1024;
 
+/// Buffers that are kept from the kernel until there are so many, or a [part](RECYCLED_PART) of all.
+const MOST_RECYCLED: usize = 32;
+const RECYCLED_PART: u16 = 8;
+
 /// How many buffers a ring has, of how many bytes, and by which number operations name it.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -38,13 +42,17 @@ impl Shape {
     }
 }
 
-/// Invariant: every buffer is either in the ring (the kernel's) or was reported by a completion and not yet given
-/// back with [`BufferRing::recycle`] (ours).
+/// Invariant: every buffer is either in the ring (the kernel's), or was reported by a completion and not yet given
+/// back with [`BufferRing::recycle`] (ours), or is in `recycled`.
 pub struct BufferRing {
     shape: Shape,
     entries: NonNull<BufRingEntry>,
     buffers: NonNull<u8>,
     tail: u16,
+    /// Buffers that were given back, and are put into the ring all at once: the ring is memory that nothing else of a turn
+    /// lies in.
+    recycled: [u16; MOST_RECYCLED],
+    recycled_count: usize,
     /// The kernel may still write to the memory: it is never freed.
     leaked: bool,
 }
@@ -55,7 +63,9 @@ impl BufferRing {
     pub fn register(ring: &IoUring, shape: Shape) -> io::Result<Self> {
         let (entries_layout, buffers_layout) = shape.layouts();
         let (entries, buffers) = (allocate(entries_layout).cast(), allocate(buffers_layout));
-        let mut buffer_ring = Self { shape, entries, buffers, tail: 0, leaked: false };
+        let (recycled, recycled_count) = ([0; MOST_RECYCLED], 0);
+        let mut buffer_ring =
+            Self { shape, entries, buffers, tail: 0, recycled, recycled_count, leaked: false };
         let address = buffer_ring.entries.as_ptr() as u64;
         let submitter = ring.submitter();
         // SAFETY: the address is page-aligned memory for so many entries that lives until `buffer_ring` is dropped: when
@@ -85,9 +95,18 @@ impl BufferRing {
         unsafe { std::slice::from_raw_parts(start.as_ptr(), length) }
     }
 
-    /// Gives a buffer back; the kernel sees it after [`BufferRing::publish`].
+    /// Gives a buffer back; the kernel sees it after [`BufferRing::publish`] at the latest.
     #[inline]
     pub fn recycle(&mut self, buffer: u16) {
+        self.recycled[self.recycled_count] = buffer;
+        self.recycled_count += 1;
+        let most = MOST_RECYCLED.min(usize::from(self.shape.buffers / RECYCLED_PART));
+        if self.recycled_count >= most {
+            self.publish();
+        }
+    }
+
+    fn put(&mut self, buffer: u16) {
         let address = self.address(buffer);
         let slot = usize::from(self.tail & (self.shape.buffers - 1));
         // SAFETY: `slot` is below the number of buffers, and the memory holds as many entries.
@@ -113,8 +132,11 @@ impl BufferRing {
     }
 
     /// Shows the kernel all buffers recycled so far.
-    #[inline]
+    #[inline(never)]
     pub fn publish(&mut self) {
+        for index in 0..std::mem::take(&mut self.recycled_count) {
+            self.put(self.recycled[index]);
+        }
         // SAFETY: the entries were registered and are alive.
         let tail = unsafe { BufRingEntry::tail(self.entries.as_ptr()) };
         // SAFETY: the tail is an aligned 16-bit word shared with the kernel, which only reads it.

@@ -62,6 +62,12 @@ impl Stream {
         }
     }
 
+    /// Whether what comes is shown at once, and by itself.
+    #[inline]
+    pub fn is_flowing(&self) -> bool {
+        self.filled == 0 && !self.paused && !self.closing
+    }
+
     /// Whether the kernel has none of its operations.
     pub fn is_idle(&self) -> bool {
         !self.receiving && self.sending.is_none()

@@ -161,11 +161,9 @@ impl UringEngine {
 
     /// One enter, and what has come of it.
     fn take_turn(&mut self, wait: Wait, handler: &mut impl Handler) -> io::Result<Turned> {
-        let mut happened = false;
-        while let Some(key) = self.resumed.pop() {
-            happened = true;
-            self.show(key, handler);
-            self.tell_end(key, handler);
+        let mut happened = !self.resumed.is_empty();
+        if happened {
+            self.show_resumed(handler);
         }
         if !self.starved.is_empty() {
             self.receive_again(handler);
@@ -195,8 +193,6 @@ impl UringEngine {
             }
         }
         self.completions.truncate(waiting);
-        self.packets.publish();
-        self.bytes.publish();
         if !self.starved.is_empty() {
             self.receive_again(handler);
         }
@@ -208,26 +204,31 @@ impl UringEngine {
     }
 
     /// Works on a completion; false if it is of no interest to anybody else.
-    #[inline]
+    #[inline(always)]
     fn complete(&mut self, operation: Operation, completion: Completion, handler: &mut impl Handler) -> bool {
         match operation {
             Operation::ReceivePackets(key) => self.packet_received(key, completion, handler),
-            Operation::AwaitWritable(key) => {
-                let Some(bus) = self.buses.find_mut(key) else { return false };
-                bus.awaiting_writable = false;
-                if !bus.closing {
-                    handler.bus_writable(bus.token);
-                }
-                self.release_bus(key);
-            }
             Operation::ReceiveBytes(key) => self.bytes_received(key, completion, handler),
             Operation::Send(key) => self.send_completed(key, completion, handler),
+            Operation::AwaitWritable(key) => return self.became_writable(key, handler),
             Operation::Alarm(number) => {
                 self.alarm_rang(number);
                 return false;
             }
             Operation::Cancel => return false,
         }
+        true
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn became_writable(&mut self, key: Key, handler: &mut impl Handler) -> bool {
+        let Some(bus) = self.buses.find_mut(key) else { return false };
+        bus.awaiting_writable = false;
+        if !bus.closing {
+            handler.bus_writable(bus.token);
+        }
+        self.release_bus(key);
         true
     }
 
@@ -298,6 +299,7 @@ impl Engine for UringEngine {
         self.receive_packets(bus.0)
     }
 
+    #[inline]
     fn write_bus(&mut self, bus: BusId, frames: &[Frame], may_go: impl FnMut() -> bool) -> Written {
         match self.bus(bus.0) {
             Some(bus) => bus_write::write(bus.descriptor.as_fd(), bus.packing, frames, may_go),
@@ -371,6 +373,7 @@ impl Engine for UringEngine {
         }
     }
 
+    #[inline(always)]
     fn send(&mut self, stream: StreamId, buffer: SendBuffer) -> Sending {
         let key = stream.0;
         let Some(stream) = self.stream(key) else { return Sending::Failed { buffer, error: closed() } };

@@ -45,26 +45,43 @@ impl UringEngine {
         Ok(())
     }
 
-    #[inline]
+    /// A packet has come, as is usual, or none will any more.
+    #[inline(always)]
     pub(super) fn packet_received(&mut self, key: Key, completion: Completion, handler: &mut impl Handler) {
-        let more = cqueue::more(completion.flags);
-        let mut stopped = None;
-        if let Some(bus) = self.buses.find_mut(key) {
-            bus.receiving = more;
-            match (completion.outcome(), cqueue::buffer_select(completion.flags)) {
-                _ if bus.closing => {}
-                (Ok(length), Some(buffer)) => {
-                    let filled = self.packets.filled(buffer, length);
-                    match packet::deliver(bus.token, filled, handler) {
-                        Ok(bytes) => self.packet_bytes += bytes,
-                        Err(error) => stopped = Some(error),
-                    }
-                }
-                (Ok(_), None) => stopped = Some(io::ErrorKind::UnexpectedEof.into()),
-                (Err(error), _) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
-                (Err(error), _) => stopped = Some(error),
+        let buffer = cqueue::buffer_select(completion.flags);
+        let outcome = match (self.buses.find(key), completion.outcome(), buffer) {
+            (Some(bus), Ok(length), Some(buffer)) if !bus.closing => {
+                packet::deliver(bus.token, self.packets.filled(buffer, length), handler)
             }
-            if let (Some(mut error), false) = (stopped.take(), bus.closing) {
+            (_, Ok(_), Some(_)) => Ok(0),
+            (_, Ok(_), None) => Err(io::ErrorKind::UnexpectedEof.into()),
+            (_, Err(error), _) => Err(error),
+        };
+        if let Some(buffer) = buffer {
+            self.packets.recycle(buffer);
+        }
+        match outcome {
+            Ok(bytes) if cqueue::more(completion.flags) => self.packet_bytes += bytes,
+            outcome => self.packets_ended(key, completion, outcome, handler),
+        }
+    }
+
+    /// A receive from a bus has ended, or brought what is no packet.
+    #[cold]
+    #[inline(never)]
+    fn packets_ended(
+        &mut self,
+        key: Key,
+        completion: Completion,
+        outcome: io::Result<usize>,
+        handler: &mut impl Handler,
+    ) {
+        let Some(bus) = self.buses.find_mut(key) else { return };
+        bus.receiving = cqueue::more(completion.flags);
+        let is_out_of_buffers = |error: &io::Error| error.raw_os_error() == Some(libc::ENOBUFS);
+        match outcome {
+            _ if bus.closing => {}
+            Err(mut error) if !is_out_of_buffers(&error) => {
                 // Completions of the same receive come in order: those before this one were handed on.
                 if orphan::is_orphaned(&error)
                     && let Err(failed) =
@@ -73,19 +90,47 @@ impl UringEngine {
                     error = failed;
                 }
                 handler.bus_stopped(bus.token, error);
-            } else if !more {
-                // Out of buffers, or the kernel ended it for reasons of its own: armed again after recycling.
-                self.starved.push(Operation::ReceivePackets(key));
             }
-        }
-        if let Some(buffer) = cqueue::buffer_select(completion.flags) {
-            self.packets.recycle(buffer);
+            outcome => {
+                self.packet_bytes += outcome.unwrap_or(0);
+                // Out of buffers, or the kernel ended it for reasons of its own: armed again after recycling.
+                if !bus.receiving {
+                    self.starved.push(Operation::ReceivePackets(key));
+                }
+            }
         }
         self.release_bus(key);
     }
 
-    #[inline]
+    /// Bytes have come, as is usual, or none will any more.
+    #[inline(always)]
     pub(super) fn bytes_received(&mut self, key: Key, completion: Completion, handler: &mut impl Handler) {
+        let more = cqueue::more(completion.flags);
+        let buffer = cqueue::buffer_select(completion.flags);
+        let (Some(stream), Some(buffer), Ok(length)) =
+            (self.streams.find_mut(key), buffer, completion.outcome())
+        else {
+            return self.bytes_ended(key, completion, handler);
+        };
+        if !more || length == 0 || !stream.is_flowing() {
+            return self.bytes_ended(key, completion, handler);
+        }
+        self.stream_bytes += length;
+        let bytes = self.bytes.filled(buffer, length);
+        let consumed = handler.stream_bytes(stream.token, bytes);
+        if consumed.bytes < length {
+            stream.keep(&bytes[consumed.bytes..]);
+        }
+        self.bytes.recycle(buffer);
+        if consumed.pause || stream.filled >= STREAM_RECEIVE_BYTES {
+            stream.paused = true;
+            self.settle(key);
+        }
+    }
+
+    /// A receive from a stream has ended, or brought what belongs behind something else.
+    #[inline(never)]
+    fn bytes_ended(&mut self, key: Key, completion: Completion, handler: &mut impl Handler) {
         let more = cqueue::more(completion.flags);
         let buffer = cqueue::buffer_select(completion.flags);
         if let Some(stream) = self.streams.find_mut(key) {
@@ -93,7 +138,12 @@ impl UringEngine {
             self.stream_bytes += completion.outcome().unwrap_or(0);
             match (completion.outcome(), buffer) {
                 _ if stream.closing => {}
-                (Ok(length), Some(buffer)) if length > 0 => self.show_new(key, buffer, length, handler),
+                (Ok(length), Some(buffer)) if length > 0 => {
+                    stream.keep(self.bytes.filled(buffer, length));
+                    if !stream.paused {
+                        self.show(key, handler);
+                    }
+                }
                 (Ok(_), _) => stream.end = End::Untold(None),
                 (Err(error), _) if !is_to_be_armed_again(&error) => stream.end = End::Untold(Some(error)),
                 (Err(_), _) => {}
@@ -109,28 +159,19 @@ impl UringEngine {
         self.release_stream(key);
     }
 
-    /// Shows bytes that have just come, behind those that are left over, or keeps them while the stream is paused.
-    #[inline]
-    fn show_new(&mut self, key: Key, buffer: u16, length: usize, handler: &mut impl Handler) {
-        let Some(stream) = self.streams.find_mut(key) else { return };
-        let bytes = self.bytes.filled(buffer, length);
-        if stream.paused {
-            stream.keep(bytes);
-        } else if stream.filled > 0 {
-            stream.keep(bytes);
+    /// Shows what is left of the streams that are to be received from again.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn show_resumed(&mut self, handler: &mut impl Handler) {
+        while let Some(key) = self.resumed.pop() {
             self.show(key, handler);
-        } else {
-            let consumed = handler.stream_bytes(stream.token, bytes);
-            if consumed.bytes < bytes.len() {
-                stream.keep(&bytes[consumed.bytes..]);
-            }
-            stream.paused = consumed.pause;
-            self.settle(key);
+            self.tell_end(key, handler);
         }
     }
 
     /// Shows a stream's unconsumed bytes, keeps what is left at the front of its memory, and receives on.
-    pub(super) fn show(&mut self, key: Key, handler: &mut impl Handler) {
+    #[inline(never)]
+    fn show(&mut self, key: Key, handler: &mut impl Handler) {
         let Some(stream) = self.stream(key) else { return };
         let Consumed { bytes, pause } = handler.stream_bytes(stream.token, &stream.received[..stream.filled]);
         stream.received.copy_within(bytes..stream.filled, 0);
@@ -152,8 +193,7 @@ impl UringEngine {
     }
 
     /// Tells that nothing more comes, once, when all that came was shown.
-    #[inline]
-    pub(super) fn tell_end(&mut self, key: Key, handler: &mut impl Handler) {
+    fn tell_end(&mut self, key: Key, handler: &mut impl Handler) {
         let Some(stream) = self.stream(key).filter(|stream| !stream.paused) else { return };
         if let End::Untold(error) = &mut stream.end {
             let error = error.take();
@@ -163,7 +203,11 @@ impl UringEngine {
     }
 
     /// Arms receives anew that have ended, and ends what cannot be received from.
+    #[cold]
+    #[inline(never)]
     pub(super) fn receive_again(&mut self, handler: &mut impl Handler) {
+        self.packets.publish();
+        self.bytes.publish();
         while let Some(operation) = self.starved.pop() {
             match operation {
                 Operation::ReceivePackets(key) => {

@@ -87,7 +87,7 @@ impl Ring {
     ///
     /// # Safety
     /// Memory that the operation refers to must stay valid and untouched until its last completion was seen.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
         // SAFETY: the caller's promise.
         let pushed = unsafe { self.ring.submission().push(entry) };
@@ -108,7 +108,7 @@ impl Ring {
 
     /// Submits what is queued, waits for something beyond it, and copies all completions to `out`. A signal ends the
     /// wait early.
-    #[inline]
+    #[inline(always)]
     pub fn enter(&mut self, wait: Wait, out: &mut Vec<Completion>) -> io::Result<()> {
         match wait {
             Wait::AtMost(Duration::ZERO) => self.work()?,

@@ -20,7 +20,7 @@ const CANCEL_ROUNDS: usize = 4;
 impl UringEngine {
     /// Puts a buffer into a stream's slot and submits what is unsent of it, or gives it back. The first attempt does not
     /// wait, so that it completes within the enter that submits it; what is left then waits for room in the kernel.
-    #[inline]
+    #[inline(always)]
     pub(super) fn submit_send(
         &mut self,
         key: Key,
@@ -49,10 +49,31 @@ impl UringEngine {
         Ok(())
     }
 
-    #[inline]
+    /// A send has ended: all was sent, as is usual, or not.
+    #[inline(always)]
     pub(super) fn send_completed(&mut self, key: Key, completion: Completion, handler: &mut impl Handler) {
         let Some(stream) = self.streams.find_mut(key) else { return };
         let Some(mut buffer) = stream.sending.take() else { return };
+        match completion.outcome() {
+            Ok(count) if count == buffer.unsent().len() && !stream.closing => {
+                buffer.consume(count);
+                handler.stream_sent(stream.token, buffer, Ok(()));
+            }
+            _ => self.send_ended(key, completion, buffer, handler),
+        }
+    }
+
+    /// A send has ended, and not all was sent, or nobody wants to know.
+    #[cold]
+    #[inline(never)]
+    fn send_ended(
+        &mut self,
+        key: Key,
+        completion: Completion,
+        mut buffer: SendBuffer,
+        handler: &mut impl Handler,
+    ) {
+        let Some(stream) = self.streams.find_mut(key) else { return };
         let mut result = match completion.outcome() {
             Ok(count) => {
                 buffer.consume(count);

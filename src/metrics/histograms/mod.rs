@@ -227,8 +227,13 @@ impl Histograms {
     #[inline]
     pub fn record_n(&mut self, kind: Kind, value: u64, count: u32) {
         if !self.near[kind as usize].record(value, count) {
-            self.interval.histograms[kind as usize].saturating_record_n(value, u64::from(count));
+            self.record_far(kind, value, count);
         }
+    }
+
+    #[inline(never)]
+    fn record_far(&mut self, kind: Kind, value: u64, count: u32) {
+        self.interval.histograms[kind as usize].saturating_record_n(value, u64::from(count));
     }
 
     /// Counts the time from one reading of the wall clock to another. A clock that was set back in between makes it

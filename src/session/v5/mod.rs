@@ -265,6 +265,7 @@ impl Conversation {
         self.writer.close();
     }
 
+    #[inline(always)]
     pub fn receive(
         &mut self,
         bytes: &[u8],
@@ -341,7 +342,7 @@ impl Conversation {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_frame(
         &mut self,
         bus: usize,
@@ -394,6 +395,8 @@ impl Conversation {
         Ok(())
     }
 
+    #[cold]
+    #[inline(never)]
     fn take_control(&mut self, header: Header, body: &[u8], now: Now) -> Result<(), Fault> {
         let is_greeted = match self.role {
             Role::Client => self.peer.is_some(),

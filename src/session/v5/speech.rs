@@ -89,6 +89,8 @@ impl Conversation {
 
     /// Writes what is due behind the frames of a buffer that is about to be sent. The room for it was kept free.
     /// What is in `rest` follows it, and comes before GOODBYE.
+    #[cold]
+    #[inline(never)]
     pub fn speak(&mut self, now: Now, out: &mut SendBuffer, rest: &[u8]) {
         if !self.is_open() || self.is_silent {
             return;
