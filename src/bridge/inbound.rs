@@ -334,7 +334,6 @@ impl Inbound {
         }
     }
 
-    #[cold]
     #[inline(never)]
     fn stopped<E: Engine>(
         &mut self,

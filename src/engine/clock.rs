@@ -1,5 +1,5 @@
-//! The system's clocks as numbers, read where they are wanted: through a library it is one more page of code, or two, for each
-//! frame that wakes the process.
+//! The system's clocks as numbers, read where they are wanted: by way of the standard library or nix it is one more page of
+//! code, or two, for each frame that wakes the process.
 
 /// The monotonic clock, nanoseconds.
 #[inline]

@@ -24,8 +24,8 @@ impl Key {
     }
 }
 
-/// Entries by key. Grows when a descriptor is opened, never on the data path. Where there is but one, it lies in the table
-/// itself.
+/// Entries by key. Grows when a descriptor is opened, never on the data path. Where there is but one
+/// entry, it lies in the table itself.
 #[derive(Debug)]
 pub struct Slots<T> {
     entries: SmallVec<[(u32, Option<T>); 1]>,

@@ -305,6 +305,24 @@ fn a_stream_can_be_paused_and_loses_nothing<E: Engine>(mut engine: E) {
     assert_eq!(events.ended, Some((0, false)));
 }
 
+/// More than there are buffers for, some of which are kept back from what came before.
+fn many_streams_may_speak_at_once<E: Engine>(mut engine: E) {
+    let mut far_ends = Vec::new();
+    for _ in 0..150 {
+        let (ours, theirs) = stream_pair();
+        engine.open_stream(TOKEN, ours).unwrap();
+        far_ends.push(theirs);
+    }
+    let mut events = Events::default();
+    for speakers in [7, 150, 1, 5, 150] {
+        let before = events.bytes.len();
+        far_ends.iter_mut().take(speakers).for_each(|far| far.write_all(b"abc").unwrap());
+        events.until(&mut engine, |events| events.bytes.len() >= before + 3 * speakers);
+        assert_eq!(events.bytes[before..], b"abc".repeat(speakers));
+    }
+    assert_eq!(events.ended, None);
+}
+
 fn resuming_what_is_not_paused_does_nothing<E: Engine>(mut engine: E) {
     let (ours, mut theirs) = stream_pair();
     let stream = engine.open_stream(TOKEN, ours).unwrap();
@@ -598,6 +616,7 @@ on_both_engines!(
     a_full_bus_of_batches_says_how_many_frames_it_took,
     a_turn_brings_a_share_of_a_flood_and_every_sent_buffer,
     a_stream_can_be_paused_and_loses_nothing,
+    many_streams_may_speak_at_once,
     resuming_what_is_not_paused_does_nothing,
     what_one_stream_suffers_ends_it_alone,
     a_stopped_bus_stays_stopped_while_it_is_watched,

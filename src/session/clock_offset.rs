@@ -161,6 +161,7 @@ impl ClockOffset {
 
     /// The same for any age.
     #[cold]
+    #[inline(never)]
     fn estimate_at_length(&self, now: Moment) -> Estimate {
         let age_ns = age_ns(self.best.at, now);
         let ahead_ns = i128::from(self.best.ahead_ns) + self.rate.over(age_ns);

@@ -55,10 +55,10 @@ enum Attention {
     Whole,
 }
 
-/// Links that something happened to, each once.
+/// Links that something happened to, each once; the last comes first.
 #[derive(Default)]
 struct Dirty {
-    /// One of them: as a rule there are no more.
+    /// The last: as a rule there are no more.
     one: Option<usize>,
     more: Vec<usize>,
 }
@@ -66,9 +66,8 @@ struct Dirty {
 impl Dirty {
     #[inline]
     fn push(&mut self, index: usize) {
-        match self.one {
-            None => self.one = Some(index),
-            Some(_) => self.more.push(index),
+        if let Some(before) = self.one.replace(index) {
+            self.more.push(before);
         }
     }
 
@@ -135,7 +134,7 @@ impl<P: Platform> Links<P> {
             turn_time: None,
             limits,
             max_age_ns: limits.max_age.map_or(u64::MAX, nanoseconds),
-            buses: buses.into(),
+            buses: buses.into_iter().collect(),
             session,
             recorder,
             recording: None,

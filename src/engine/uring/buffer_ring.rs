@@ -11,9 +11,8 @@ use io_uring::types::BufRingEntry;
 /// The ring must start on a page; pages have 64 KiB at most (arm64).
 const PAGE_BYTES: usize = 64 * 1024;
 
-/// Buffers that are kept from the kernel until there are so many, or a [part](RECYCLED_PART) of all.
-const MOST_RECYCLED: usize = 32;
-const RECYCLED_PART: u16 = 8;
+/// The most that a shape may keep back.
+const MOST_KEPT_BACK: usize = 32;
 
 /// How many buffers a ring has, of how many bytes, and by which number operations name it.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +21,9 @@ pub struct Shape {
     /// A power of two, as the kernel demands.
     pub buffers: u16,
     pub buffer_bytes: usize,
+    /// Buffers that were given back are put into the ring when there are so many: it is memory that nothing else of a turn
+    /// lies in. They are missed meanwhile.
+    pub kept_back: usize,
 }
 
 impl Shape {
@@ -35,6 +37,7 @@ impl Shape {
     fn layouts(self) -> (Layout, Layout) {
         let entries_bytes = size_of::<BufRingEntry>() * usize::from(self.buffers);
         assert!(self.buffers.is_power_of_two() && entries_bytes <= PAGE_BYTES, "{self:?}");
+        assert!((1..=MOST_KEPT_BACK).contains(&self.kept_back), "{self:?}");
         let layout = |bytes, alignment| {
             Layout::from_size_align(bytes, alignment).expect("shapes are constant and far from the limits")
         };
@@ -49,9 +52,8 @@ pub struct BufferRing {
     entries: NonNull<BufRingEntry>,
     buffers: NonNull<u8>,
     tail: u16,
-    /// Buffers that were given back, and are put into the ring all at once: the ring is memory that nothing else of a turn
-    /// lies in.
-    recycled: [u16; MOST_RECYCLED],
+    /// Buffers that were given back and are not in the ring yet: `recycled_count` of them, fewer than the shape keeps back.
+    recycled: [u16; MOST_KEPT_BACK],
     recycled_count: usize,
     /// The kernel may still write to the memory: it is never freed.
     leaked: bool,
@@ -63,7 +65,7 @@ impl BufferRing {
     pub fn register(ring: &IoUring, shape: Shape) -> io::Result<Self> {
         let (entries_layout, buffers_layout) = shape.layouts();
         let (entries, buffers) = (allocate(entries_layout).cast(), allocate(buffers_layout));
-        let (recycled, recycled_count) = ([0; MOST_RECYCLED], 0);
+        let (recycled, recycled_count) = ([0; MOST_KEPT_BACK], 0);
         let mut buffer_ring =
             Self { shape, entries, buffers, tail: 0, recycled, recycled_count, leaked: false };
         let address = buffer_ring.entries.as_ptr() as u64;
@@ -100,8 +102,7 @@ impl BufferRing {
     pub fn recycle(&mut self, buffer: u16) {
         self.recycled[self.recycled_count] = buffer;
         self.recycled_count += 1;
-        let most = MOST_RECYCLED.min(usize::from(self.shape.buffers / RECYCLED_PART));
-        if self.recycled_count >= most {
+        if self.recycled_count >= self.shape.kept_back {
             self.publish();
         }
     }

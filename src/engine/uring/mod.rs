@@ -4,6 +4,10 @@
 //! bus costs one system call a wake-up and none a frame. What a stream's handler leaves over is copied, so that its
 //! bytes lie in one piece. Sends ride on the system call that waits for the next event.
 //!
+//! Descriptors are not registered with the ring: a registered one that is taken out stays open until every operation has
+//! ended that began before, of whatever descriptor (found on kernels 6.1 and 6.12, not on 6.18), and a receive goes on for
+//! as long as its connection. The peer of one that ended would not be told.
+//!
 //! The kernel owns the memory of submitted operations until their last completion. [`Drop`] cancels and awaits all of
 //! them before memory goes, and leaves the memory to a kernel that does not let go of it.
 
@@ -44,18 +48,19 @@ use crate::frame::Frame;
 const DRAIN_WAIT: Duration = Duration::from_millis(100);
 const DRAIN_ROUNDS: usize = 50;
 
-/// Packets that can lie between two turns: a quarter of a second of a saturated 1 Mbit/s bus. When buffers run out the
+/// Packets that can lie between two turns, less those that are kept back: a quarter of a second of a saturated 1 Mbit/s bus. When buffers run out the
 /// kernel ends the multishot receive with `ENOBUFS`, what comes waits in the socket, and the receive is armed anew.
-const PACKET_BUFFERS: Shape = Shape { group: 0, buffers: 2048, buffer_bytes: PACKET_BUFFER_BYTES };
+const PACKET_BUFFERS: Shape =
+    Shape { group: 0, buffers: 2048, buffer_bytes: PACKET_BUFFER_BYTES, kept_back: 32 };
 
 /// A packet and what comes with it, in whole cache lines. All buffers have 2.25 MiB. They are used in turn, so all of that
 /// is resident after a while, but of each only the lines that its packets fill are read: three where a packet is one
 /// frame.
 const PACKET_BUFFER_BYTES: usize = packet::BUFFER_BYTES.next_multiple_of(64);
 
-/// Bytes of all streams that can lie between two turns: enough that 64 clients who speak at once need no second one.
+/// Bytes of all streams that can lie between two turns: enough that 56 clients who speak at once need no second one.
 /// A buffer takes 60 frames of the longest version 4 layout. When they run out, the same happens.
-const STREAM_BUFFERS: Shape = Shape { group: 1, buffers: 64, buffer_bytes: 2048 };
+const STREAM_BUFFERS: Shape = Shape { group: 1, buffers: 64, buffer_bytes: 2048, kept_back: 8 };
 
 /// Bytes of a stream that are kept: what its handler may leave over, and what may come after it paused. Its receive is
 /// cancelled at the beginning of the next system call, and before that the kernel has all buffers to fill at the most.

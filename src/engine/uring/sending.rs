@@ -36,7 +36,8 @@ impl UringEngine {
             .flags(flags)
             .build()
             .user_data(Operation::Send(key).to_word());
-        // SAFETY: the buffer's bytes are boxed and stay in the slot, unchanged, until the completion.
+        // SAFETY: the buffer's bytes lie on the heap, where they stay when the slot moves, and nobody changes them while the
+        // buffer is in its slot: until the completion.
         let pushed = unsafe { self.ring.push(&entry) };
         if let Err(error) = pushed
             && let Some(buffer) = stream.sending.take()
