@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 PAGE_BITS, LINE_BITS = 12, 6
-# Where valgrind 3.19 to 3.24 load a position-independent executable on x86_64 and aarch64.
+# Where valgrind 3.19 loads a position-independent executable on x86_64.
 LOADED_AT = 0x108000
 
 
