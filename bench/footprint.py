@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Cuts valgrind's trace of a bridge into turns of its engine, and counts what each touches. Called by `footprint`."""
 
 import bisect
