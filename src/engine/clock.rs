@@ -7,7 +7,7 @@ pub fn monotonic_ns() -> u64 {
     read(libc::CLOCK_MONOTONIC)
 }
 
-/// The wall clock, nanoseconds since the UNIX epoch; zero before that.
+/// The wall clock, nanoseconds since the UNIX epoch; next to zero before that.
 #[inline]
 pub fn wall_ns() -> u64 {
     read(libc::CLOCK_REALTIME)
