@@ -143,14 +143,14 @@ impl LoopWatch {
         let content = Fingerprint::of(frame.image());
         let age_us = self.contents.note(content, self.horizon_us(now), now);
         if self.is_watching() && age_us.is_none() {
-            // As is usual.
+            // It goes round nowhere, and nothing waits for it.
             self.suspicion.note_new();
             return true;
         }
         self.repeated_or_awaited(content, age_us, now)
     }
 
-    #[cold]
+    /// Out of line, but not cold: what devices send over and over without a change comes by here.
     #[inline(never)]
     fn repeated_or_awaited(&mut self, content: Fingerprint, age_us: Option<u32>, now: Moment) -> bool {
         match &mut self.phase {
