@@ -67,7 +67,7 @@ struct Inner<E: Engine> {
     alarm_at: Moment,
     /// Until when the last link that was opened is new.
     settled_at: Moment,
-    /// When connections are to be seen to again: at most two system calls for each.
+    /// When connections are to be seen to again: at most three system calls for each.
     tend_at: Moment,
     /// Asks the engine again and again instead of waiting.
     busy_poll: bool,

@@ -43,8 +43,9 @@ const UNLEARNED_AFTER: Duration = Duration::from_secs(60);
 /// that are as new as can be are sent all the same, since clocks, and queues, may tell what is not so.
 const LONGEST_TRANSIT: u64 = 4;
 
-/// Segments under way that make a long round trip a queue. A receiver that has nothing to say acknowledges every second
-/// segment, and a single one up to 200 ms late (`TCP_DELACK_MAX`), which says nothing of the network.
+/// Segments under way that make a long round trip a queue, where they have more than [`LEAST_BYTES`]. A receiver that has nothing to
+/// say acknowledges every second segment, or every sixth (the engines' `StreamSocket`), and what comes
+/// after that up to 200 ms late (`TCP_DELACK_MAX`), which says nothing of the network.
 const SEGMENTS: u32 = 4;
 
 /// Samples in succession that must show a queue: one may have been held up by anything.
@@ -56,7 +57,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(1);
 /// What may be under way in any case: a few frames.
 const LEAST_BYTES: usize = 512;
 
-/// What is under way are so many pieces at the least: every second is acknowledged when it arrives, so that others are under way
+/// What is under way are so many pieces at the least: some are acknowledged when they arrive, so that others are under way
 /// meanwhile. A single one is acknowledged 40 ms late, and the network has nothing to do.
 const PARTS: usize = 4;
 
@@ -143,7 +144,8 @@ impl NetworkQueue {
         let round_trip_ns = sample.round_trip_ns;
         let base_ns = self.base_ns(sample, now);
         let waits_ns = round_trip_ns.saturating_sub(base_ns);
-        let is_sign = waits_ns > long_ns && sample.segments_under_way >= SEGMENTS;
+        let is_much = sample.segments_under_way >= SEGMENTS && sample.bytes_under_way > LEAST_BYTES;
+        let is_sign = waits_ns > long_ns && is_much;
         self.signs = if is_sign { self.signs + 1 } else { 0 };
         let mut bound = match self.bound {
             Some(bound) if bound.is_recent(now) => bound,
@@ -318,6 +320,7 @@ mod tests {
         fn sample(&self) -> TcpInfo {
             TcpInfo {
                 acknowledged_bytes: self.acknowledged,
+                bytes_under_way: usize::try_from(self.under_way).unwrap(),
                 segments_under_way: u32::try_from(self.under_way / 24).unwrap(),
                 round_trip_ns: self.smoothed_ns,
                 shortest_round_trip_ns: self.shortest_ms * MILLISECOND,
@@ -442,9 +445,12 @@ mod tests {
     fn late_acknowledgements_are_no_queue() {
         let mut queue = NetworkQueue::new(Some(MAX_AGE));
         for number in 0..100 {
+            // Two segments of any size, or ten frames of 40 bytes.
+            let (segments, bytes) = if number < 50 { (3, 4_000) } else { (10, 400) };
             let sample = TcpInfo {
                 acknowledged_bytes: number * 400,
-                segments_under_way: 3,
+                bytes_under_way: bytes,
+                segments_under_way: segments,
                 round_trip_ns: 200 * MILLISECOND,
                 shortest_round_trip_ns: MILLISECOND,
             };

@@ -550,6 +550,7 @@ mod tests {
         for round_trip_ms in [0, 200, 200, 200] {
             let info = TcpInfo {
                 acknowledged_bytes: 0,
+                bytes_under_way: 9_000,
                 segments_under_way: 9,
                 round_trip_ns: round_trip_ms * 1_000_000,
                 shortest_round_trip_ns: 0,

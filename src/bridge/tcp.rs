@@ -101,7 +101,8 @@ pub fn leave_liveness_to_session(stream: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&stream).set_tcp_user_timeout(None)
 }
 
-/// Has every second segment acknowledged instead of each one. The kernel takes a stream that goes one way for a bulk
+/// Has at most every second segment acknowledged instead of each one, on kernels on which the engines cannot have them
+/// acknowledged later still. The kernel takes a stream that goes one way for a bulk
 /// transfer, and acknowledges as soon as the receiver has read: for single frames that is a packet back for each. Data
 /// of ours still takes the acknowledgement along, and what is left alone is acknowledged after 40 ms; when that happens, the
 /// kernel goes back to its habit, so that this is to be said again and again.

@@ -12,7 +12,7 @@ pub mod controller;
 mod error;
 pub mod identity;
 pub mod interface;
-mod option;
+pub(crate) mod option;
 mod packet;
 mod route;
 pub mod socketcan;

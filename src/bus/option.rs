@@ -10,7 +10,7 @@ use libc::c_int;
 ///
 /// # Safety
 /// The implementer is plain data without padding, pointers or forbidden values.
-pub(super) unsafe trait Plain: Copy + Default {}
+pub(crate) unsafe trait Plain: Copy + Default {}
 
 // SAFETY: an integer.
 unsafe impl Plain for c_int {}
@@ -20,7 +20,7 @@ unsafe impl Plain for u32 {}
 unsafe impl Plain for [u32; 9] {}
 
 /// Sets an integer option.
-pub(super) fn set(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
+pub(crate) fn set(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
     set_bytes(socket, level, option, &value.to_ne_bytes())
 }
 
@@ -33,7 +33,7 @@ pub(super) fn set_bytes(socket: BorrowedFd<'_>, level: c_int, option: c_int, val
 }
 
 /// Reads an option whose value has exactly `T`'s size.
-pub(super) fn read<T: Plain>(socket: BorrowedFd<'_>, level: c_int, option: c_int) -> io::Result<T> {
+pub(crate) fn read<T: Plain>(socket: BorrowedFd<'_>, level: c_int, option: c_int) -> io::Result<T> {
     let mut value = T::default();
     let mut bytes = size_of::<T>() as libc::socklen_t;
     // SAFETY: the kernel writes at most `bytes` bytes into `value`, which may hold any bytes (`Plain`).

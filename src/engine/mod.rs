@@ -14,6 +14,7 @@ pub mod memory;
 mod orphan;
 mod slots;
 mod socket;
+mod stream_socket;
 pub mod tcp_info;
 pub mod uring;
 

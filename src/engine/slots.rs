@@ -67,6 +67,10 @@ impl<T> Slots<T> {
         self.entries.iter().filter_map(|(_, entry)| entry.as_ref())
     }
 
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.entries.iter_mut().filter_map(|(_, entry)| entry.as_mut())
+    }
+
     pub fn remove(&mut self, key: Key) -> Option<T> {
         let (generation, entry) = self.entries.get_mut(key.index as usize)?;
         if *generation != key.generation {

@@ -1,16 +1,33 @@
-//! The three calls on a connected stream, non-blocking and without signals.
+//! The calls on a connected stream, non-blocking and without signals.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::null_mut;
 
 use crate::buffer::SendBuffer;
 
-/// Receives into `room`; 0 where the peer has closed its direction.
-pub fn receive(stream: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<usize> {
+/// Receives into `room`, with further `flags`; 0 where the peer has closed its direction.
+pub fn receive(stream: BorrowedFd<'_>, room: &mut [u8], flags: libc::c_int) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | flags;
     // SAFETY: `room` is writable memory of the given length for the whole call.
-    let count =
-        unsafe { libc::recv(stream.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT) };
+    let count = unsafe { libc::recv(stream.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), flags) };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// Takes bytes out of the front of what TCP has received, unread; how many there were, `count` at the most.
+pub fn discard(tcp: BorrowedFd<'_>, count: usize) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
+    // SAFETY: no memory is involved: where TCP is asked to truncate it writes nothing, as tcp(7) says.
+    let count = unsafe { libc::recv(tcp.as_raw_fd(), null_mut(), count, flags) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// Bytes that a stream has received and nobody has taken out of its queue.
+pub fn waiting(stream: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the kernel writes one `int` to `bytes`.
+    let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    if result == 0 { Ok(usize::try_from(bytes).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Sends until the buffer is sent. `WouldBlock` leaves it resumable at its offset.

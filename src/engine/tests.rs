@@ -1,5 +1,7 @@
 //! What every engine must do, over local sockets. Each test runs on both.
 
+mod tcp;
+
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -598,13 +600,16 @@ pub fn permitted<T>(result: io::Result<T>) -> Option<T> {
 macro_rules! on_both_engines {
     ($($test:ident),* $(,)?) => {
         mod on_epoll {
-            $(#[test] fn $test() { super::$test(super::epoll()); })*
+            $(#[test] fn $test() { super::$test(crate::engine::tests::epoll()); })*
         }
         mod on_uring {
-            $(#[test] fn $test() { if let Some(engine) = super::uring() { super::$test(engine); } })*
+            $(#[test] fn $test() {
+                if let Some(engine) = crate::engine::tests::uring() { super::$test(engine); }
+            })*
         }
     };
 }
+use on_both_engines;
 
 on_both_engines!(
     packets_come_in_order_with_their_times,

@@ -1,6 +1,8 @@
 //! The engine for hosts and containers that forbid io_uring: epoll, `recvmmsg`, `recv`, `send`.
 //!
-//! Everything is level-triggered and non-blocking: what one turn leaves behind, the next one finds.
+//! Everything is non-blocking. Buses are level-triggered: what one turn leaves behind, the next one finds. Streams are
+//! edge-triggered, since what was read stays in their queues for a while ([`StreamSocket`]): what one turn leaves behind is
+//! noted for the next one.
 
 mod poller;
 
@@ -11,6 +13,7 @@ use std::time::Duration;
 use self::poller::{Event, Interest, Poller, Ready, Wait};
 use super::slots::{Key, Slots};
 use super::socket::{receive, send_some, shutdown_write};
+use super::stream_socket::StreamSocket;
 use super::{
     BusId, Consumed, Engine, Handler, Packing, STREAM_RECEIVE_BYTES, Sending, StreamId, TURN_PACKET_BYTES,
     TURN_STREAM_BYTES, Token, Written, bus_write, closed, orphan,
@@ -31,6 +34,10 @@ pub struct EpollEngine {
     entries: Slots<Entry>,
     /// Streams whose rest is to be shown in the next turn.
     resumed: Vec<Key>,
+    /// Streams that the next turn serves, of which the kernel does not tell again.
+    waiting: Vec<Key>,
+    /// Streams whose queues are to be emptied, when what they brought was dealt with.
+    unemptied: Vec<Key>,
     /// The alarm was set and has not rung.
     alarm_is_set: bool,
 }
@@ -48,7 +55,7 @@ struct Bus {
 }
 
 struct Stream {
-    descriptor: OwnedFd,
+    socket: StreamSocket,
     token: Token,
     interest: Interest,
     received: Box<[u8]>,
@@ -56,7 +63,21 @@ struct Stream {
     filled: usize,
     /// The handler has asked for a pause, and [`Engine::resume_stream`] was not called since.
     paused: bool,
+    /// It is among those that the next turn serves.
+    waits: bool,
+    /// It is to be read until nothing comes: its end is there, or may be.
+    to_the_end: bool,
     sending: Option<SendBuffer>,
+}
+
+impl Entry {
+    /// What is watched, and for what.
+    fn watched(&mut self) -> (BorrowedFd<'_>, &mut Interest) {
+        match self {
+            Self::Bus(bus) => (bus.descriptor.as_fd(), &mut bus.interest),
+            Self::Stream(stream) => (stream.socket.as_fd(), &mut stream.interest),
+        }
+    }
 }
 
 impl EpollEngine {
@@ -70,6 +91,8 @@ impl EpollEngine {
             packets: Receiver::new(),
             entries: Slots::new(),
             resumed: Vec::new(),
+            waiting: Vec::new(),
+            unemptied: Vec::new(),
             alarm_is_set: false,
         })
     }
@@ -88,15 +111,11 @@ impl EpollEngine {
         }
     }
 
-    fn open(&mut self, entry: Entry) -> io::Result<Key> {
+    fn open(&mut self, mut entry: Entry) -> io::Result<Key> {
+        let interest = *entry.watched().1;
         let key = self.entries.insert(entry);
-        let Some(
-            Entry::Bus(Bus { descriptor, interest, .. }) | Entry::Stream(Stream { descriptor, interest, .. }),
-        ) = self.entries.find(key)
-        else {
-            unreachable!("inserted above");
-        };
-        let watched = self.poller.watch(descriptor.as_fd(), key, *interest);
+        let Some(entry) = self.entries.find_mut(key) else { unreachable!("inserted above") };
+        let watched = self.poller.watch(entry.watched().0, key, interest);
         if let Err(error) = watched {
             self.entries.remove(key);
             return Err(error);
@@ -105,30 +124,27 @@ impl EpollEngine {
     }
 
     fn set_interest(&mut self, key: Key, change: impl FnOnce(&mut Interest)) -> io::Result<()> {
-        let Some(
-            Entry::Bus(Bus { descriptor, interest, .. }) | Entry::Stream(Stream { descriptor, interest, .. }),
-        ) = self.entries.find_mut(key)
-        else {
-            return Err(closed());
-        };
+        let Some(entry) = self.entries.find_mut(key) else { return Err(closed()) };
+        let (descriptor, interest) = entry.watched();
         let before = *interest;
         let mut after = before;
         change(&mut after);
         if after != before {
-            self.poller.change(descriptor.as_fd(), key, before, after)?;
+            self.poller.change(descriptor, key, before, after)?;
             *interest = after;
         }
         Ok(())
     }
 
     fn take_turn(&mut self, wait: Wait, handler: &mut impl Handler) -> io::Result<bool> {
-        let mut happened = false;
-        let mut wait = wait;
-        while let Some(key) = self.resumed.pop() {
-            happened = true;
-            wait = NO_WAIT;
-            self.show(key, handler);
+        if !self.unemptied.is_empty() {
+            self.empty_queues();
         }
+        let mut happened = !self.resumed.is_empty() || !self.waiting.is_empty();
+        if happened {
+            self.serve_waiting(handler);
+        }
+        let wait = if happened { NO_WAIT } else { wait };
         let count = self.poller.wait(wait)?;
         for index in 0..count {
             match self.poller.event(index) {
@@ -142,13 +158,55 @@ impl EpollEngine {
         Ok(happened)
     }
 
-    /// Whether the next turn would find nothing. What is ready stays so; an alarm rings here.
+    /// Shows the rest of streams that were paused, and serves those of which the kernel does not tell again.
+    #[cold]
+    #[inline(never)]
+    fn serve_waiting(&mut self, handler: &mut impl Handler) {
+        while let Some(key) = self.resumed.pop() {
+            self.show(key, handler);
+            self.have_wait(key, true);
+        }
+        // Those that are to wait again do so behind these.
+        let count = self.waiting.len();
+        for index in 0..count {
+            let key = self.waiting[index];
+            let Some(Entry::Stream(stream)) = self.entries.find_mut(key) else { continue };
+            stream.waits = false;
+            self.serve_stream(Ready { key, readable: true, writable: true, hung_up: false }, handler);
+        }
+        self.waiting.drain(..count);
+    }
+
+    /// Has a stream served by the next turn.
+    fn have_wait(&mut self, key: Key, to_the_end: bool) {
+        let Some(Entry::Stream(stream)) = self.entries.find_mut(key) else { return };
+        stream.to_the_end |= to_the_end;
+        if !std::mem::replace(&mut stream.waits, true) {
+            self.waiting.push(key);
+        }
+    }
+
+    /// Empties queues of what was dealt with.
+    #[cold]
+    #[inline(never)]
+    fn empty_queues(&mut self) {
+        while let Some(key) = self.unemptied.pop() {
+            if let Some(Entry::Stream(stream)) = self.entries.find_mut(key) {
+                stream.socket.empty_queue();
+            }
+        }
+    }
+
+    /// Whether the next turn would find nothing. Buses that are ready stay so, streams are noted, an alarm rings here.
     fn is_quiet(&mut self) -> io::Result<bool> {
         let count = self.poller.wait(NO_WAIT)?;
         let mut quiet = true;
         for index in 0..count {
             match self.poller.event(index) {
-                Event::Ready(_) => quiet = false,
+                Event::Ready(ready) => {
+                    quiet = false;
+                    self.have_wait(ready.key, ready.hung_up);
+                }
                 Event::Alarm => self.alarm_is_set = false,
             }
         }
@@ -227,20 +285,32 @@ impl EpollEngine {
             self.continue_sending(ready.key, handler);
         }
         if ready.readable && interest.readable {
-            self.receive_bytes(ready.key, handler);
+            self.receive_bytes(ready, handler);
         }
     }
 
-    fn receive_bytes(&mut self, key: Key, handler: &mut impl Handler) {
+    fn receive_bytes(&mut self, ready: Ready, handler: &mut impl Handler) {
+        let key = ready.key;
         let Some(Entry::Stream(stream)) = self.entries.find_mut(key) else { return };
+        stream.to_the_end |= ready.hung_up;
+        if stream.paused || stream.waits {
+            return;
+        }
         let end = stream.received.len().min(stream.filled + TURN_STREAM_BYTES);
-        match receive(stream.descriptor.as_fd(), &mut stream.received[stream.filled..end]) {
+        let room = &mut stream.received[stream.filled..end];
+        match receive(stream.socket.as_fd(), room, stream.socket.flags()) {
             Ok(0) => self.end_stream(key, None, handler),
             Ok(count) => {
                 stream.filled += count;
+                if stream.socket.note_read(count) {
+                    self.unemptied.push(key);
+                }
+                if stream.filled == end || stream.to_the_end {
+                    self.have_wait(key, false);
+                }
                 self.show(key, handler);
             }
-            Err(error) if is_passing(&error) => {}
+            Err(error) if is_passing(&error) => stream.to_the_end = false,
             Err(error) => self.end_stream(key, Some(error), handler),
         }
     }
@@ -259,17 +329,13 @@ impl EpollEngine {
         stream.received.copy_within(bytes..stream.filled, 0);
         stream.filled -= bytes;
         // A full buffer of which nothing is wanted cannot be read on.
-        let paused = pause || stream.filled == stream.received.len();
-        stream.paused = paused;
-        if let Err(error) = self.set_interest(key, |interest| interest.readable = !paused) {
-            self.end_stream(key, Some(error), handler);
-        }
+        stream.paused = pause || stream.filled == stream.received.len();
     }
 
     fn continue_sending(&mut self, key: Key, handler: &mut impl Handler) {
         let Some(Entry::Stream(stream)) = self.entries.find_mut(key) else { return };
         let Some(mut buffer) = stream.sending.take() else { return };
-        let result = match send_some(stream.descriptor.as_fd(), &mut buffer) {
+        let result = match send_some(stream.socket.as_fd(), &mut buffer) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 stream.sending = Some(buffer);
@@ -329,12 +395,14 @@ impl Engine for EpollEngine {
     fn open_stream(&mut self, token: Token, descriptor: OwnedFd) -> io::Result<StreamId> {
         let received = vec![0; STREAM_RECEIVE_BYTES].into_boxed_slice();
         let stream = Stream {
-            descriptor,
+            socket: StreamSocket::new(descriptor),
             token,
-            interest: Interest::READABLE,
+            interest: Interest::NEWLY_READABLE,
             received,
             filled: 0,
             paused: false,
+            waits: false,
+            to_the_end: false,
             sending: None,
         };
         self.open(Entry::Stream(stream)).map(StreamId)
@@ -342,7 +410,7 @@ impl Engine for EpollEngine {
 
     fn stream_descriptor(&self, stream: StreamId) -> Option<BorrowedFd<'_>> {
         match self.entries.find(stream.0) {
-            Some(Entry::Stream(stream)) => Some(stream.descriptor.as_fd()),
+            Some(Entry::Stream(stream)) => Some(stream.socket.as_fd()),
             _ => None,
         }
     }
@@ -357,7 +425,7 @@ impl Engine for EpollEngine {
     fn send(&mut self, stream: StreamId, mut buffer: SendBuffer) -> Sending {
         let Some(entry) = self.stream(stream) else { return Sending::Failed { buffer, error: closed() } };
         assert!(entry.sending.is_none(), "one buffer in flight at a time");
-        match send_some(entry.descriptor.as_fd(), &mut buffer) {
+        match send_some(entry.socket.as_fd(), &mut buffer) {
             Ok(()) => Sending::Done(buffer),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if let Err(error) = self.set_interest(stream.0, |interest| interest.writable = true) {
@@ -373,7 +441,7 @@ impl Engine for EpollEngine {
     }
 
     fn finish_stream(&mut self, stream: StreamId) -> io::Result<()> {
-        shutdown_write(self.stream(stream).ok_or_else(closed)?.descriptor.as_fd())
+        shutdown_write(self.stream(stream).ok_or_else(closed)?.socket.as_fd())
     }
 
     fn close_stream(&mut self, stream: StreamId) -> Option<usize> {
@@ -405,7 +473,12 @@ impl Engine for EpollEngine {
     }
 
     fn arm_wake(&mut self) -> io::Result<bool> {
-        Ok(self.resumed.is_empty() && self.is_quiet()?)
+        for entry in self.entries.values_mut() {
+            if let Entry::Stream(stream) = entry {
+                stream.socket.empty_queue();
+            }
+        }
+        Ok(self.resumed.is_empty() && self.waiting.is_empty() && self.is_quiet()?)
     }
 
     fn disarm_wake(&mut self) -> io::Result<()> {

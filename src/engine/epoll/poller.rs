@@ -16,16 +16,23 @@ const EVENTS_PER_WAIT: usize = 256;
 pub struct Interest {
     pub readable: bool,
     pub writable: bool,
+    /// Told of what comes, not of what is there.
+    pub edges: bool,
 }
 
 impl Interest {
-    pub const READABLE: Self = Self { readable: true, writable: false };
-    const NOTHING: Self = Self { readable: false, writable: false };
+    pub const READABLE: Self = Self { readable: true, writable: false, edges: false };
+    pub const NEWLY_READABLE: Self = Self { edges: true, ..Self::READABLE };
 
     fn mask(self) -> u32 {
         let readable = if self.readable { libc::EPOLLIN | libc::EPOLLRDHUP } else { 0 };
         let writable = if self.writable { libc::EPOLLOUT } else { 0 };
-        (readable | writable) as u32
+        let edges = if self.edges { libc::EPOLLET } else { 0 };
+        (readable | writable | edges) as u32
+    }
+
+    fn is_nothing(self) -> bool {
+        !self.readable && !self.writable
     }
 }
 
@@ -35,6 +42,8 @@ pub struct Ready {
     pub key: Key,
     pub readable: bool,
     pub writable: bool,
+    /// Nothing more comes behind what is there.
+    pub hung_up: bool,
 }
 
 /// What a wait has found.
@@ -104,7 +113,7 @@ impl Poller {
     }
 
     pub fn watch(&self, descriptor: BorrowedFd<'_>, key: Key, interest: Interest) -> io::Result<()> {
-        self.change(descriptor, key, Interest::NOTHING, interest)
+        self.control(libc::EPOLL_CTL_ADD, descriptor, interest.mask(), key.to_word())
     }
 
     pub fn change(
@@ -114,9 +123,9 @@ impl Poller {
         before: Interest,
         after: Interest,
     ) -> io::Result<()> {
-        let operation = match (before, after) {
-            (Interest::NOTHING, _) => libc::EPOLL_CTL_ADD,
-            (_, Interest::NOTHING) => libc::EPOLL_CTL_DEL,
+        let operation = match (before.is_nothing(), after.is_nothing()) {
+            (true, _) => libc::EPOLL_CTL_ADD,
+            (_, true) => libc::EPOLL_CTL_DEL,
             _ => libc::EPOLL_CTL_MOD,
         };
         self.control(operation, descriptor, after.mask(), key.to_word())
@@ -169,6 +178,7 @@ impl Poller {
             key: Key::from_word(event.u64),
             readable: failed || has(libc::EPOLLIN | libc::EPOLLRDHUP),
             writable: failed || has(libc::EPOLLOUT),
+            hung_up: failed || has(libc::EPOLLRDHUP),
         })
     }
 }

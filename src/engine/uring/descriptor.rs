@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use crate::buffer::SendBuffer;
+use crate::engine::stream_socket::StreamSocket;
 use crate::engine::{Packing, Token};
 
 /// A bus, until its last operation has ended.
@@ -18,7 +19,7 @@ pub struct Bus {
 
 /// A stream, until its last operation has ended.
 pub struct Stream {
-    pub descriptor: OwnedFd,
+    pub socket: StreamSocket,
     pub token: Token,
     /// `received[..filled]` has not been consumed.
     pub received: Box<[u8]>,

@@ -36,6 +36,7 @@ use self::operation::Operation;
 use self::ring::{Completion, Ring, Wait};
 use super::slots::{Key, Slots};
 use super::socket::shutdown_write;
+use super::stream_socket::StreamSocket;
 use super::{
     BusId, Engine, Handler, Packing, STREAM_RECEIVE_BYTES, Sending, StreamId, TURN_PACKET_BYTES,
     TURN_STREAM_BYTES, Token, Written, bus_write, closed,
@@ -83,6 +84,8 @@ pub struct UringEngine {
     stream_bytes: usize,
     /// Streams whose rest is to be shown in the next turn.
     resumed: Vec<Key>,
+    /// Streams whose queues are to be emptied, when what they brought was dealt with.
+    unemptied: Vec<Key>,
     /// Receives that have ended for want of buffers, or for reasons of the kernel's own.
     starved: Vec<Operation>,
     doorbell: Doorbell,
@@ -121,6 +124,7 @@ impl UringEngine {
             packet_bytes: 0,
             stream_bytes: 0,
             resumed: Vec::new(),
+            unemptied: Vec::new(),
             starved: Vec::new(),
             doorbell: Doorbell::new()?,
             unwatched: Vec::new(),
@@ -166,6 +170,9 @@ impl UringEngine {
 
     /// One enter, and what has come of it.
     fn take_turn(&mut self, wait: Wait, handler: &mut impl Handler) -> io::Result<Turned> {
+        if !self.unemptied.is_empty() {
+            self.empty_queues()?;
+        }
         let mut happened = !self.resumed.is_empty();
         if happened {
             self.show_resumed(handler);
@@ -261,7 +268,7 @@ fn receiver<'a>(
     match Operation::from_word(word)? {
         Operation::ReceivePackets(key) => buses.find(key).map(|bus| (bus.descriptor.as_fd(), bus.receiving)),
         Operation::ReceiveBytes(key) => {
-            streams.find(key).map(|stream| (stream.descriptor.as_fd(), stream.receiving))
+            streams.find(key).map(|stream| (stream.socket.as_fd(), stream.receiving))
         }
         _ => None,
     }
@@ -343,7 +350,7 @@ impl Engine for UringEngine {
 
     fn open_stream(&mut self, token: Token, descriptor: OwnedFd) -> io::Result<StreamId> {
         let key = self.streams.insert(Stream {
-            descriptor,
+            socket: StreamSocket::new(descriptor),
             token,
             received: vec![0; KEPT_BYTES].into_boxed_slice(),
             filled: 0,
@@ -354,10 +361,8 @@ impl Engine for UringEngine {
             closing: false,
         });
         let word = Operation::ReceiveBytes(key).to_word();
-        let watched = self
-            .streams
-            .find(key)
-            .map_or(Ok(()), |stream| self.doorbell.watch(stream.descriptor.as_fd(), word));
+        let watched =
+            self.streams.find(key).map_or(Ok(()), |stream| self.doorbell.watch(stream.socket.as_fd(), word));
         match watched.and_then(|()| self.receive_bytes(key)) {
             Ok(()) => Ok(StreamId(key)),
             Err(error) => {
@@ -368,7 +373,7 @@ impl Engine for UringEngine {
     }
 
     fn stream_descriptor(&self, stream: StreamId) -> Option<BorrowedFd<'_>> {
-        self.streams.find(stream.0).filter(|stream| !stream.closing).map(|stream| stream.descriptor.as_fd())
+        self.streams.find(stream.0).filter(|stream| !stream.closing).map(|stream| stream.socket.as_fd())
     }
 
     fn resume_stream(&mut self, stream: StreamId) {
@@ -391,7 +396,7 @@ impl Engine for UringEngine {
 
     fn finish_stream(&mut self, stream: StreamId) -> io::Result<()> {
         let stream = self.stream(stream.0).ok_or_else(closed)?;
-        shutdown_write(stream.descriptor.as_fd())
+        shutdown_write(stream.socket.as_fd())
     }
 
     fn close_stream(&mut self, stream: StreamId) -> Option<usize> {
@@ -443,6 +448,8 @@ impl Engine for UringEngine {
         if is_stuck {
             return Ok(false);
         }
+        // What was read and is still in a queue would ring as well.
+        self.streams.values_mut().for_each(|stream| stream.socket.empty_queue());
         // What has come since the ring was asked rings at once.
         match self.watch_again() {
             Ok(()) => Ok(true),

@@ -36,7 +36,8 @@ impl UringEngine {
         if stream.closing || stream.receiving || !matches!(stream.end, End::Open) {
             return Ok(());
         }
-        let entry = opcode::RecvMulti::new(Fd(stream.descriptor.as_raw_fd()), self.bytes.group())
+        let entry = opcode::RecvMulti::new(Fd(stream.socket.as_fd().as_raw_fd()), self.bytes.group())
+            .flags(stream.socket.flags())
             .build()
             .user_data(Operation::ReceiveBytes(key).to_word());
         // SAFETY: bytes go to the buffer ring, which is kept (or leaked) until the last completion.
@@ -116,6 +117,9 @@ impl UringEngine {
             return self.bytes_ended(key, completion, handler);
         }
         self.stream_bytes += length;
+        if stream.socket.note_read(length) {
+            self.unemptied.push(key);
+        }
         let bytes = self.bytes.filled(buffer, length);
         let consumed = handler.stream_bytes(stream.token, bytes);
         if consumed.bytes < length {
@@ -135,7 +139,11 @@ impl UringEngine {
         let buffer = cqueue::buffer_select(completion.flags);
         if let Some(stream) = self.streams.find_mut(key) {
             stream.receiving = more;
-            self.stream_bytes += completion.outcome().unwrap_or(0);
+            let length = completion.outcome().unwrap_or(0);
+            self.stream_bytes += length;
+            if stream.socket.note_read(length) {
+                self.unemptied.push(key);
+            }
             match (completion.outcome(), buffer) {
                 _ if stream.closing => {}
                 (Ok(length), Some(buffer)) if length > 0 => {
@@ -157,6 +165,19 @@ impl UringEngine {
         }
         self.tell_end(key, handler);
         self.release_stream(key);
+    }
+
+    /// Empties queues of what was dealt with, after what came of it is on its way: it may take acknowledgements along.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn empty_queues(&mut self) -> io::Result<()> {
+        self.ring.submit()?;
+        while let Some(key) = self.unemptied.pop() {
+            if let Some(stream) = self.streams.find_mut(key) {
+                stream.socket.empty_queue();
+            }
+        }
+        Ok(())
     }
 
     /// Shows what is left of the streams that are to be received from again.

@@ -136,6 +136,11 @@ impl Ring {
         Ok(())
     }
 
+    /// Submits what is queued, if anything is.
+    pub fn submit(&mut self) -> io::Result<()> {
+        if self.ring.submission().is_empty() { Ok(()) } else { self.work() }
+    }
+
     /// Whether completions can be had without waiting. Submits what is queued, and has the kernel work.
     pub fn has_completions(&mut self) -> io::Result<bool> {
         self.work()?;

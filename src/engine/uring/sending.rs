@@ -1,7 +1,7 @@
 //! Sending: one buffer a stream, which the kernel owns until its completion.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use io_uring::opcode;
 use io_uring::types::Fd;
@@ -32,7 +32,7 @@ impl UringEngine {
         let unsent = buffer.unsent();
         let length = u32::try_from(unsent.len()).unwrap_or(u32::MAX);
         let flags = libc::MSG_NOSIGNAL | if first { libc::MSG_DONTWAIT } else { 0 };
-        let entry = opcode::Send::new(Fd(stream.descriptor.as_raw_fd()), unsent.as_ptr(), length)
+        let entry = opcode::Send::new(Fd(stream.socket.as_fd().as_raw_fd()), unsent.as_ptr(), length)
             .flags(flags)
             .build()
             .user_data(Operation::Send(key).to_word());
