@@ -44,7 +44,7 @@ const UNLEARNED_AFTER: Duration = Duration::from_secs(60);
 const LONGEST_TRANSIT: u64 = 4;
 
 /// Segments under way that make a long round trip a queue, where they have more than [`LEAST_BYTES`]. A receiver that has nothing to
-/// say acknowledges every second segment, or every sixth (the engines' `StreamSocket`), and what comes
+/// say acknowledges every second segment, or every fifth (the engines' `StreamSocket`), and what comes
 /// after that up to 200 ms late (`TCP_DELACK_MAX`), which says nothing of the network.
 const SEGMENTS: u32 = 4;
 

@@ -22,14 +22,6 @@ pub fn discard(tcp: BorrowedFd<'_>, count: usize) -> io::Result<usize> {
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
-/// Bytes that a stream has received and nobody has taken out of its queue.
-pub fn waiting(stream: BorrowedFd<'_>) -> io::Result<usize> {
-    let mut bytes: libc::c_int = 0;
-    // SAFETY: the kernel writes one `int` to `bytes`.
-    let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
-    if result == 0 { Ok(usize::try_from(bytes).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
-}
-
 /// Sends until the buffer is sent. `WouldBlock` leaves it resumable at its offset.
 pub fn send_some(stream: BorrowedFd<'_>, buffer: &mut SendBuffer) -> io::Result<()> {
     while !buffer.is_sent() {
