@@ -1,7 +1,7 @@
 //! The engine for hosts and containers that forbid io_uring: epoll, `recvmmsg`, `recv`, `send`.
 //!
 //! Everything is non-blocking. Buses are level-triggered: what one turn leaves behind, the next one finds. Streams are
-//! edge-triggered, since what was read stays in their queues for a while ([`StreamSocket`]): what one turn leaves behind is
+//! edge-triggered, since what was read stays in their queues for a while (`StreamSocket`): what one turn leaves behind is
 //! noted for the next one.
 
 mod poller;
