@@ -54,9 +54,9 @@ impl StreamSocket {
         if protocol != libc::IPPROTO_TCP {
             return Ok(false);
         }
+        option::set(socket, libc::SOL_SOCKET, libc::SO_PEEK_OFF, 0)?;
         // The offset knows nothing of urgent bytes, unless they lie among the others.
         option::set(socket, libc::SOL_SOCKET, libc::SO_OOBINLINE, 1)?;
-        option::set(socket, libc::SOL_SOCKET, libc::SO_PEEK_OFF, 0)?;
         Ok(true)
     }
 

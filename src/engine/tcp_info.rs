@@ -31,6 +31,21 @@ pub struct TcpInfo {
 /// # Errors
 /// The kernel's: it is no TCP connection, or has ended.
 pub fn ask(stream: BorrowedFd<'_>) -> io::Result<Option<TcpInfo>> {
+    let (info, length) = read(stream)?;
+    let word = |at: usize| u32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
+    let two_words = info[ACKNOWLEDGED_AT..].first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+    let bytes_under_way = under_way(stream)?;
+    Ok((length >= INFO_BYTES).then(|| TcpInfo {
+        acknowledged_bytes: two_words,
+        bytes_under_way,
+        segments_under_way: word(UNACKNOWLEDGED_AT),
+        round_trip_ns: u64::from(word(ROUND_TRIP_AT)) * 1_000,
+        shortest_round_trip_ns: u64::from(word(SHORTEST_ROUND_TRIP_AT)) * 1_000,
+    }))
+}
+
+/// The beginning of `struct tcp_info`, and how much of it the kernel has.
+pub(super) fn read(stream: BorrowedFd<'_>) -> io::Result<([u8; INFO_BYTES], usize)> {
     let mut info = [0u8; INFO_BYTES];
     let mut length = INFO_BYTES as libc::socklen_t;
     // SAFETY: the kernel writes at most `length` bytes to `info`, and how many they are to `length`.
@@ -43,19 +58,7 @@ pub fn ask(stream: BorrowedFd<'_>) -> io::Result<Option<TcpInfo>> {
             &raw mut length,
         )
     };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let word = |at: usize| u32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
-    let two_words = info[ACKNOWLEDGED_AT..].first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
-    let bytes_under_way = under_way(stream)?;
-    Ok((length as usize >= INFO_BYTES).then(|| TcpInfo {
-        acknowledged_bytes: two_words,
-        bytes_under_way,
-        segments_under_way: word(UNACKNOWLEDGED_AT),
-        round_trip_ns: u64::from(word(ROUND_TRIP_AT)) * 1_000,
-        shortest_round_trip_ns: u64::from(word(SHORTEST_ROUND_TRIP_AT)) * 1_000,
-    }))
+    if result == 0 { Ok((info, length as usize)) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Bytes that a connection's peer has not acknowledged (`SIOCOUTQ`).

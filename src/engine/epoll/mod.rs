@@ -473,6 +473,7 @@ impl Engine for EpollEngine {
     }
 
     fn arm_wake(&mut self) -> io::Result<bool> {
+        // Nothing may come for long: what was read must not lie in the queue until then.
         for entry in self.entries.values_mut() {
             if let Entry::Stream(stream) = entry {
                 stream.socket.empty_queue();

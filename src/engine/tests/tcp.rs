@@ -5,7 +5,7 @@ use std::thread;
 
 use super::*;
 use crate::engine::stream_socket::StreamSocket;
-use crate::engine::tcp_info::under_way;
+use crate::engine::tcp_info::{self, under_way};
 
 /// Where `struct tcp_info` counts the segments that were sent.
 const SEGMENTS_SENT_AT: usize = 136;
@@ -25,19 +25,8 @@ fn pair_of(listener: &TcpListener) -> (OwnedFd, TcpStream) {
 }
 
 fn segments_sent(tcp: &TcpStream) -> u32 {
-    let mut info = [0u8; 256];
-    let mut length = 256;
-    // SAFETY: the kernel writes at most `length` bytes to `info`.
-    let result = unsafe {
-        libc::getsockopt(
-            tcp.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    let (info, length) = tcp_info::read(tcp.as_fd()).unwrap();
+    assert!(length > SEGMENTS_SENT_AT + 4, "the kernel tells {length} bytes");
     u32::from_ne_bytes(*info[SEGMENTS_SENT_AT..].first_chunk().unwrap())
 }
 
