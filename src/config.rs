@@ -62,6 +62,8 @@ pub struct BridgeConfig {
     pub engine: EngineChoice,
     /// The data path never sleeps while there is a connection.
     pub busy_poll: bool,
+    /// Real-time priority of the data path, 1 to 99; `None` for an ordinary process's.
+    pub realtime: Option<u8>,
 }
 
 impl BridgeConfig {

@@ -13,6 +13,8 @@ mod text_file;
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -176,6 +178,14 @@ fn a_wrong_value_is_named_with_what_would_be_right() {
         wrong_usage(
             &format!("{option} {value}"),
             &format!("invalid value '{value}' for '{option} {place}': {advice}"),
+        );
+    }
+    for value in ["0", "100", "high"] {
+        wrong_usage(
+            &format!("--realtime={value}"),
+            &format!(
+                "invalid value '{value}' for '--realtime[=<PRIORITY>]': give a real-time priority, 1 to 99"
+            ),
         );
     }
     for value in ["65536", "-1", "http"] {
@@ -581,6 +591,31 @@ fn where_io_uring_is_forbidden() {
     );
     server.port();
     server.interrupt().totals();
+}
+
+#[test]
+fn real_time_priority_that_is_not_to_be_had() {
+    wrong_usage(
+        "--busy-poll --realtime",
+        "--realtime with --busy-poll: of threads that never sleep the kernel stops real-time ones for a part of every second: \
+         leave one of the two out",
+    );
+    let mut command = Command::new("prlimit");
+    command.args(["--rtprio=0:0", env!("CARGO_BIN_EXE_canip_peer"), "server", "--can-interface", "software"]);
+    command.args(["--can", &unique_name("ordinary"), "--port", "0", "--realtime=7"]);
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        // Root may do it, whatever the limit: as nobody.
+        command.uid(65_534);
+    }
+    let finished = Program::start(command).finish();
+    assert_eq!(finished.status.code(), Some(1));
+    assert_eq!(
+        finished.errors,
+        [
+            "canip_peer: --realtime: Operation not permitted (os error 1): it takes root's CAP_SYS_NICE, or LimitRTPRIO=7 in \
+          the unit (ulimit -r 7 in a shell)"
+        ]
+    );
 }
 
 #[test]

@@ -95,6 +95,14 @@ pub enum BridgeError {
     /// io_uring was demanded.
     #[error("--engine uring: {}; leave the option out to use epoll", host::why(.0))]
     NoUring(io::Error),
+    /// Real-time priority was demanded.
+    #[error("--realtime: {}", realtime_advice(*.priority, .source))]
+    Realtime {
+        /// Which.
+        priority: u8,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// The process's own machinery.
     #[error("cannot {operation}: {source}")]
     System {
@@ -111,7 +119,7 @@ impl BridgeError {
         match self {
             Self::Bus(error) => error.is_usage(),
             Self::Record(error) => matches!(error, RecordError::UnknownFormat { .. }),
-            Self::Listen { .. } | Self::NoUring(_) | Self::System { .. } => false,
+            Self::Listen { .. } | Self::NoUring(_) | Self::Realtime { .. } | Self::System { .. } => false,
         }
     }
 }
@@ -129,6 +137,15 @@ fn listen_advice(error: &io::Error) -> String {
         io::ErrorKind::AddrNotAvailable => {
             format!("{error}: see the addresses of this host with: ip address")
         }
+        _ => error.to_string(),
+    }
+}
+
+fn realtime_advice(priority: u8, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => format!(
+            "{error}: it takes root's CAP_SYS_NICE, or LimitRTPRIO={priority} in the unit (ulimit -r {priority} in a shell)"
+        ),
         _ => error.to_string(),
     }
 }
@@ -198,8 +215,16 @@ async fn run_on<E: Engine>(
         Some(path) => Some(HistogramLog::start(path, backend(host), clock::wall_time())?),
         None => None,
     };
+    // After all that runs beside the data path has its threads, which stay as they are.
+    if let Some(priority) = config.realtime {
+        engine::priority::set_real_time(priority)
+            .map_err(|source| BridgeError::Realtime { priority, source })?;
+    }
     // Said only now: what fails at the start is said in one line.
     info!("engine: {}", chosen.reason);
+    if let Some(priority) = config.realtime {
+        info!("real-time priority: SCHED_FIFO {priority}");
+    }
     bus_lines.iter().for_each(|line| info!("{line}"));
     let session = SessionConfig {
         role: end.role(),

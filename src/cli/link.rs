@@ -13,7 +13,7 @@ use super::bus_argument::CanInterface;
 use super::logging::LogLevel;
 use super::values::{
     parse_address, parse_batch_frames, parse_bit_rate, parse_bytes, parse_clients, parse_heartbeat,
-    parse_host, parse_listening_port, parse_microseconds, parse_milliseconds, parse_port,
+    parse_host, parse_listening_port, parse_microseconds, parse_milliseconds, parse_port, parse_priority,
     parse_stats_interval,
 };
 use crate::bus::{BusAddress, BusKind};
@@ -197,6 +197,9 @@ struct ConnectionArgs {
     /// Never sleep while connected: the least delay, for a whole processor
     #[arg(long)]
     busy_poll: bool,
+    /// Run before all ordinary programs, at real-time priority 1 or this (SCHED_FIFO): a busy machine then delays no frame (as root)
+    #[arg(long, value_name = "PRIORITY", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_priority)]
+    realtime: Option<u8>,
 }
 
 /// What is said and kept of it.
@@ -279,6 +282,13 @@ impl LinkArgs {
         let kind = self.bus.can_interface.into();
         let buses = self.bus.named(kind)?;
         let max_age_ms = u64::from(self.connection.max_age);
+        if self.connection.busy_poll && self.connection.realtime.is_some() {
+            return Err(Failure::Usage(
+                "--realtime with --busy-poll: of threads that never sleep the kernel stops real-time ones for a part of \
+                 every second: leave one of the two out"
+                    .to_owned(),
+            ));
+        }
         Ok(BridgeConfig {
             bit_rate: self.bit_rate(kind)?,
             buses,
@@ -307,6 +317,7 @@ impl LinkArgs {
                 EngineArg::Epoll => EngineChoice::Epoll,
             },
             busy_poll: self.connection.busy_poll,
+            realtime: self.connection.realtime,
         })
     }
 

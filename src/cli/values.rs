@@ -90,6 +90,12 @@ pub fn parse_batch_frames(text: &str) -> Result<usize, String> {
     frames.ok_or_else(|| "give a number of frames, 1 to 10000".to_owned())
 }
 
+/// What Linux has of real-time priorities.
+pub fn parse_priority(text: &str) -> Result<u8, String> {
+    let priority = text.parse().ok().filter(|priority| (1..=99).contains(priority));
+    priority.ok_or_else(|| "give a real-time priority, 1 to 99".to_owned())
+}
+
 /// Clients of a server.
 pub fn parse_clients(text: &str) -> Result<usize, String> {
     let clients = text.parse().ok().filter(|clients| (1..=MAX_CLIENTS).contains(clients));
@@ -263,6 +269,15 @@ mod tests {
         }
         for wrong in ["0", "10001", "-1", ""] {
             assert!(parse_batch_frames(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn real_time_priorities_are_linuxs() {
+        assert_eq!(parse_priority("1"), Ok(1));
+        assert_eq!(parse_priority("99"), Ok(99));
+        for wrong in ["0", "100", "257", "-1", ""] {
+            assert!(parse_priority(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod epoll;
 pub mod memory;
 mod orphan;
+pub mod priority;
 mod slots;
 mod socket;
 mod stream_socket;
