@@ -74,16 +74,17 @@ fn busily_polled(engine: &'static str) {
 fn threads(program: &Program) -> Vec<(String, u32, u32)> {
     let process = std::path::PathBuf::from(format!("/proc/{}", program.child.id()));
     let read = |folder: std::path::PathBuf| {
-        let status = std::fs::read_to_string(folder.join("stat")).unwrap();
+        // One that has ended meanwhile has none.
+        let status = std::fs::read_to_string(folder.join("stat")).ok()?;
         let (name, fields) = status.rsplit_once(") ").unwrap();
         let fields: Vec<&str> = fields.split(' ').collect();
-        (name.to_owned(), fields[37].parse().unwrap(), fields[38].parse().unwrap())
+        Some((name.to_owned(), fields[37].parse().unwrap(), fields[38].parse().unwrap()))
     };
     let main = process.join("task").join(program.child.id().to_string());
     let mut threads: Vec<_> =
         process.join("task").read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     threads.sort_by_key(|folder| *folder != main);
-    threads.into_iter().map(read).collect()
+    threads.into_iter().filter_map(read).collect()
 }
 
 fn at_real_time_priority(engine: &'static str) {
