@@ -603,6 +603,8 @@ fn real_time_priority_that_is_not_to_be_had() {
     let mut command = Command::new("prlimit");
     command.args(["--rtprio=0:0", env!("CARGO_BIN_EXE_canip_peer"), "server", "--can-interface", "software"]);
     command.args(["--can", &unique_name("ordinary"), "--port", "0", "--realtime=7"]);
+    // It is refused before anything else is done, such as beginning a record.
+    command.args(["--record", "/nowhere/record.log"]);
     if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
         // Root may do it, whatever the limit: as nobody.
         command.uid(65_534);

@@ -157,6 +157,11 @@ fn realtime_advice(priority: u8, error: &io::Error) -> String {
 pub fn run(config: BridgeConfig, side: Side) -> Result<(), BridgeError> {
     // First, so that a second server on the port leaves the interface alone.
     let end = End::prepare(side)?;
+    // Before anything is changed, so that a refusal leaves nothing behind.
+    if let Some(priority) = config.realtime {
+        engine::priority::set_real_time(priority)
+            .map_err(|source| BridgeError::Realtime { priority, source })?;
+    }
     if let Some(rate) = config.bit_rate {
         for bus in &config.buses {
             bus::bit_rate::set(&bus.address.name, rate.nominal, rate.data)?;
@@ -215,11 +220,6 @@ async fn run_on<E: Engine>(
         Some(path) => Some(HistogramLog::start(path, backend(host), clock::wall_time())?),
         None => None,
     };
-    // After all that runs beside the data path has its threads, which stay as they are.
-    if let Some(priority) = config.realtime {
-        engine::priority::set_real_time(priority)
-            .map_err(|source| BridgeError::Realtime { priority, source })?;
-    }
     // Said only now: what fails at the start is said in one line.
     info!("engine: {}", chosen.reason);
     if let Some(priority) = config.realtime {

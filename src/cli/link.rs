@@ -197,7 +197,7 @@ struct ConnectionArgs {
     /// Never sleep while connected: the least delay, for a whole processor
     #[arg(long)]
     busy_poll: bool,
-    /// Run before all ordinary programs, at real-time priority 1 or this (SCHED_FIFO): a busy machine then delays no frame (as root)
+    /// Run before all ordinary programs, at real-time priority 1 or this (SCHED_FIFO): a busy machine then delays frames less (as root)
     #[arg(long, value_name = "PRIORITY", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_priority)]
     realtime: Option<u8>,
 }

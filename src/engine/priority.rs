@@ -11,6 +11,7 @@ use libc::c_int;
 pub fn set_real_time(priority: u8) -> io::Result<()> {
     let parameter = c_int::from(priority);
     let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // Not by way of `thread-priority`, as the load test does, which cannot keep it from the threads that this one starts.
     // By its number, since musl's own function refuses: POSIX means the process where Linux means the thread.
     // SAFETY: the kernel's sched_param is this one number, which is valid for the call.
     let result = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const parameter) };

@@ -90,9 +90,14 @@ fn threads(program: &Program) -> Vec<(String, u32, u32)> {
 fn at_real_time_priority(engine: &'static str) {
     let allowed = std::thread::spawn(|| canip_peer::engine::priority::set_real_time(3)).join().unwrap();
     if let Err(error) = allowed {
-        // Where it is forbidden to the test, it is to the program, which says so (tests/command_line.rs).
+        // Where it is forbidden to the test, it is to the program.
         assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied, "{error}");
         assert!(std::env::var("CANIP_REQUIRE_CAN").as_deref() != Ok("1"), "CANIP_REQUIRE_CAN=1, and {error}");
+        let arguments =
+            format!("server --engine {engine} --can-interface software --can any --port 0 --realtime");
+        let refused = Program::bridge(&arguments).finish();
+        assert_eq!(refused.status.code(), Some(1), "{:?}", refused.errors);
+        assert!(refused.errors[0].starts_with("canip_peer: --realtime: "), "{:?}", refused.errors);
         return;
     }
     let pair = Pair::start(engine, "--realtime", "--realtime=3");
