@@ -26,29 +26,30 @@ pub const MAX_BUSES: usize = 16;
 /// The first kind that a receiver passes over when it does not know it.
 const FIRST_OPTIONAL_KIND: u8 = 128;
 
-/// What a record is.
+/// What a record is, by the first byte of its header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub enum RecordKind {
     /// Who the sender is, and its buses.
-    Hello,
+    Hello = 1,
     /// Classic, remote and error frames.
-    Frames,
+    Frames = 2,
     /// CAN FD frames.
-    FdFrames,
+    FdFrames = 3,
     /// Asks for a PONG.
-    Ping,
+    Ping = 4,
     /// Answers a PING.
-    Pong,
+    Pong = 5,
     /// What the sender has dropped.
-    Loss,
+    Loss = 6,
     /// How a bus of the sender is.
-    BusState,
+    BusState = 7,
     /// What became of the frames that the sender received.
-    Receipt,
+    Receipt = 8,
     /// The last record.
-    Goodbye,
+    Goodbye = 9,
     /// Of a later version, to be passed over.
-    Optional,
+    Optional = FIRST_OPTIONAL_KIND,
 }
 
 impl RecordKind {
@@ -66,21 +67,6 @@ impl RecordKind {
             FIRST_OPTIONAL_KIND.. => Self::Optional,
             _ => return None,
         })
-    }
-
-    fn to_byte(self) -> u8 {
-        match self {
-            Self::Hello => 1,
-            Self::Frames => 2,
-            Self::FdFrames => 3,
-            Self::Ping => 4,
-            Self::Pong => 5,
-            Self::Loss => 6,
-            Self::BusState => 7,
-            Self::Receipt => 8,
-            Self::Goodbye => 9,
-            Self::Optional => FIRST_OPTIONAL_KIND,
-        }
     }
 }
 
@@ -165,7 +151,7 @@ impl Header {
     #[inline]
     pub fn write(self, out: &mut [u8]) {
         let out = out.first_chunk_mut::<HEADER_BYTES>().expect("there is room for a header");
-        out[0] = self.kind.to_byte();
+        out[0] = self.kind as u8;
         out[1] = self.bus;
         out[2..4].copy_from_slice(&self.count.to_le_bytes());
         out[4..8].copy_from_slice(&self.body_bytes.to_le_bytes());
