@@ -91,5 +91,8 @@ pub mod random;
 pub mod record;
 pub mod report;
 pub mod session;
+#[cfg(test)]
+#[path = "../tests/common/skip.rs"]
+mod skip;
 pub mod verification;
 pub mod wire;

@@ -8,6 +8,9 @@
 #[expect(dead_code, reason = "the programs are this executable")]
 mod program;
 
+#[path = "common/skip.rs"]
+mod skip;
+
 #[path = "common/software_bus.rs"]
 #[expect(dead_code, reason = "the test hosts its buses itself, and does not look at the frames")]
 mod software_bus;
@@ -20,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use canip_peer::engine::uring::UringEngine;
 
 use program::{Program, unique_name};
+use skip::skip;
 use software_bus::Member;
 
 /// The environment variable that makes this the bridge.
@@ -77,7 +81,7 @@ fn main() -> ExitCode {
     nothing_is_allocated_for_a_frame("epoll");
     match UringEngine::new() {
         Ok(_) => nothing_is_allocated_for_a_frame("uring"),
-        Err(error) => eprintln!("SKIPPED: io_uring is not to be had here: {error}"),
+        Err(error) => skip(&format!("io_uring is not available here: {error}"), None),
     }
     ExitCode::SUCCESS
 }

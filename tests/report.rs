@@ -6,8 +6,10 @@
 #[path = "common/sample_report.rs"]
 mod sample_report;
 
+#[path = "common/skip.rs"]
+mod skip;
+
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -15,6 +17,8 @@ use std::sync::OnceLock;
 
 use canip_peer::report::document::{Finding, Latency, Method, Outcome, Report};
 use canip_peer::report::{self, IntervalHistograms, ReportError};
+
+use skip::skip;
 
 /// A directory of its own for a test, empty, and removed with it.
 struct Folder(PathBuf);
@@ -73,12 +77,8 @@ fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// Says that something is missing; under `CANIP_REQUIRE_READERS=1` the test fails instead.
-fn skip(what: &str) {
-    let line = format!("SKIPPED: {what} is missing here\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-    let required = std::env::var("CANIP_REQUIRE_READERS").as_deref() == Ok("1");
-    assert!(!required, "CANIP_REQUIRE_READERS=1, and {what} is missing");
+fn missing(what: &str) {
+    skip(&format!("{what} is missing here"), Some("CANIP_REQUIRE_READERS"));
 }
 
 fn python(script: &str, arguments: &[PathBuf]) -> Output {
@@ -125,7 +125,7 @@ fn other_peoples_readers_read_the_same() {
     let arguments = [vec![repository("docs/report.schema.json")], folder.samples()].concat();
     let output = python("tests/report/readers.py", &arguments);
     match output.status.code() {
-        Some(77) => skip("jsonschema or hdrhistogram for Python (tests/report/requirements.txt)"),
+        Some(77) => missing("jsonschema or hdrhistogram for Python (tests/report/requirements.txt)"),
         _ => assert!(output.status.success(), "{}", text(&output)),
     }
 }
@@ -141,7 +141,7 @@ fn the_schema_is_no_formality() {
     let output =
         python("tests/report/readers.py", &[repository("docs/report.schema.json"), folder.0.join("changed")]);
     match output.status.code() {
-        Some(77) => skip("jsonschema or hdrhistogram for Python (tests/report/requirements.txt)"),
+        Some(77) => missing("jsonschema or hdrhistogram for Python (tests/report/requirements.txt)"),
         _ => assert!(text(&output).contains("counts.sent: -1 is less than the minimum"), "{}", text(&output)),
     }
 }
@@ -200,7 +200,7 @@ fn the_page_fits_phones_and_desks() {
     let wrapper =
         MEASURE.replace("PAGE", wide.file_name().unwrap().to_str().unwrap()).replace("WIDTH", "360");
     let Some(title) = in_browser(&folder, &folder.file("wrapper.html", wrapper.as_bytes())) else {
-        return skip("chromium-headless-shell");
+        return missing("chromium-headless-shell");
     };
     assert!(title.starts_with("over 148 texts 1 least 1."), "{title}");
     for page in pages {
@@ -383,7 +383,7 @@ impl Drop for SmallDisk {
 fn a_full_disk_keeps_what_it_had() {
     let folder = Folder::new("full");
     let Some(disk) = SmallDisk::mount(&folder) else {
-        println!("SKIPPED: this process may not mount a file system");
+        skip("this process may not mount a file system", None);
         return;
     };
     fs::write(disk.0.join("report.json"), "the one before").unwrap();

@@ -14,7 +14,7 @@ use super::threads;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Counters of the last line that stand for frames lost.
-const LOSSES: [&str; 9] = [
+const LOSSES: [&str; 12] = [
     "kernel_drops",
     "filtered",
     "not_representable",
@@ -22,6 +22,9 @@ const LOSSES: [&str; 9] = [
     "unsent",
     "stale",
     "refused",
+    "denied",
+    "limited",
+    "looped",
     "outage",
     "in_transit",
 ];

@@ -11,6 +11,7 @@ use super::epoll::EpollEngine;
 use super::uring::UringEngine;
 use super::*;
 use crate::frame::Identifier;
+use crate::skip::skip;
 
 /// Longer than any test takes; a turn that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -590,7 +591,7 @@ pub fn permitted<T>(result: io::Result<T>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)) => {
-            println!("SKIPPED: io_uring is forbidden here ({error})");
+            skip(&format!("io_uring is forbidden here ({error})"), None);
             None
         }
         Err(error) => panic!("io_uring: {error}"),

@@ -9,6 +9,7 @@ use super::*;
 use crate::frame::{Frame, Identifier};
 use crate::metrics::histograms::{Histograms, Kind};
 use crate::moment::WallTime;
+use crate::skip::skip;
 
 /// A folder of one test's own, removed with it.
 struct Folder(PathBuf);
@@ -43,7 +44,7 @@ fn with_each_backend<F: Future<Output = ()>>(test: impl Fn(Backend) -> F) {
     runtime.block_on(LocalSet::new().run_until(test(Backend::Blocking)));
     match tokio_uring::Runtime::new(&tokio_uring::builder()) {
         Ok(runtime) => runtime.block_on(test(Backend::Uring)),
-        Err(error) => println!("SKIPPED with io_uring, which is not allowed here: {error}"),
+        Err(error) => skip(&format!("a recording with io_uring, which is not allowed here: {error}"), None),
     }
 }
 
@@ -114,7 +115,7 @@ fn many_lines_arrive_whole_and_in_order() {
 #[test]
 fn a_full_disk_is_counted_and_ends_nothing() {
     if !fs::metadata("/dev/full").is_ok_and(|metadata| metadata.file_type().is_char_device()) {
-        println!("SKIPPED: this machine has no /dev/full");
+        skip("this machine has no /dev/full", None);
         return;
     }
     let _alone = full_disk();
@@ -232,7 +233,7 @@ fn a_histogram_log_without_room_counts_what_it_leaves_out() {
 #[test]
 fn a_histogram_log_on_a_full_disk_is_counted_and_ends_nothing() {
     if !fs::metadata("/dev/full").is_ok_and(|metadata| metadata.file_type().is_char_device()) {
-        println!("SKIPPED: this machine has no /dev/full");
+        skip("this machine has no /dev/full", None);
         return;
     }
     let _alone = full_disk();

@@ -1,7 +1,6 @@
 //! What tests on real SocketCAN share: whether this machine has it, interfaces that go with their test, and a meter
 //! that counts what crosses between two interfaces.
 
-use std::io::Write;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -18,18 +17,16 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Whether a test on real CAN can run here ([`common::can_available`]); it keeps what is returned to its end.
 pub fn can_available() -> Option<MutexGuard<'static, ()>> {
-    common::can_available().then(|| ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    common::can_available().then(alone)
 }
 
-/// Whether the test may use can0 and can1. Frames are sent on them, so that is done only where it is asked for by
-/// `CANIP_REQUIRE_CAN=1`: on a workbench they may be wired to something that moves.
+/// Whether it may use can0 and can1 ([`common::controllers_available`]).
 pub fn controllers_available() -> Option<MutexGuard<'static, ()>> {
-    if std::env::var("CANIP_REQUIRE_CAN").as_deref() == Ok("1") {
-        return can_available();
-    }
-    let skipped = b"SKIPPED: can0 and can1 are used only when CANIP_REQUIRE_CAN=1\n";
-    std::io::stderr().write_all(skipped).unwrap();
-    None
+    common::controllers_available().then(alone)
+}
+
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Runs a command given as words separated by white space; its standard output, or what went wrong.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use canip_peer::bus::BusKind;
 
 use crate::can::{Made, can_available};
+use crate::common::skip::skip;
 use crate::program::{Program, unique_name};
 use crate::scene::{Options, Scene, software, trials};
 use crate::traffic::{Place, now_us};
@@ -111,7 +112,7 @@ fn io_uring_switched_off_under_load() {
     const SWITCH: &str = "/proc/sys/kernel/io_uring_disabled";
     let Some(_lab) = can_available() else { return };
     let Ok(before) = std::fs::read_to_string(SWITCH) else {
-        crate::say("SKIPPED: this kernel has no switch for io_uring\n");
+        skip("this kernel has no switch for io_uring", None);
         return;
     };
     let names = [unique_name("v"), unique_name("v")];

@@ -3,6 +3,7 @@
 use std::net::{TcpListener, TcpStream};
 
 use crate::program::{Program, unique_name};
+use crate::skip::skip;
 use crate::software_bus::Member;
 use crate::{carry, numbered};
 
@@ -12,8 +13,7 @@ fn has_ipv6(test: &str) -> bool {
     if TcpListener::bind("[::1]:0").is_ok() {
         return true;
     }
-    let text = format!("SKIPPED: {test}: this machine has no IPv6\n");
-    std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes()).unwrap();
+    skip(&format!("{test}: this machine has no IPv6"), None);
     false
 }
 

@@ -23,6 +23,9 @@ mod program;
 #[path = "../common/raw_peer.rs"]
 mod raw_peer;
 
+#[path = "../common/skip.rs"]
+mod skip;
+
 #[path = "../common/software_bus.rs"]
 mod software_bus;
 
@@ -65,11 +68,10 @@ mod relay;
 mod same_bus;
 mod stopped;
 
-use std::io::Write;
-
 use canip_peer::engine::uring::UringEngine;
 
 use program::{Program, unique_name};
+use skip::skip;
 use software_bus::Member;
 
 /// Runs a test, or says that it does not.
@@ -77,10 +79,8 @@ fn run_on(engine: &'static str, test: fn(&'static str)) {
     if engine == "uring"
         && let Err(error) = UringEngine::new()
     {
-        // Not println, whose output the harness keeps to itself when a test passes.
         let name = std::thread::current().name().unwrap_or_default().to_owned();
-        let text = format!("SKIPPED: {name}: io_uring is not to be had here: {error}\n");
-        std::io::stderr().write_all(text.as_bytes()).unwrap();
+        skip(&format!("{name}: io_uring is not available here: {error}"), None);
         return;
     }
     test(engine);
