@@ -28,9 +28,9 @@ const BUFFER_BYTES: usize = MAX_CONTROL_BYTES + 1024;
 
 const CAUSES: [Cause; 4] = [Cause::Kernel, Cause::Stale, Cause::SlowPeer, Cause::Outage];
 
-/// Frames that arrived, by bus: their numbers in the order in which they came.
+/// Frames that arrived, by bus: their numbers in the order in which they came; and how long the last one seemed to take.
 #[derive(Default)]
-struct Arrived([Vec<u32>; BUSES]);
+struct Arrived([Vec<u32>; BUSES], Option<i64>);
 
 impl FrameQueue for Arrived {
     fn has_room(&self, _: usize) -> bool {
@@ -40,6 +40,7 @@ impl FrameQueue for Arrived {
     fn push(&mut self, bus: usize, received: ReceivedFrame) {
         let payload = received.frame.image().classic_payload();
         self.0[bus].push(u32::from_be_bytes(*payload.first_chunk().unwrap()));
+        self.1 = received.one_way.map(|one_way| one_way.elapsed_ns);
     }
 }
 
@@ -156,7 +157,7 @@ impl End {
     }
 
     /// Frames of a bus for the peer.
-    fn offer(&mut self, bus: usize, count: u32) {
+    fn offer(&mut self, bus: usize, count: u32, at: WallTime) {
         for _ in 0..count {
             let number = self.truth[bus].offered;
             self.truth[bus].offered += 1;
@@ -165,7 +166,7 @@ impl End {
                 continue;
             }
             let frame = Frame::data(Identifier::standard(0x100).unwrap(), &number.to_be_bytes()).unwrap();
-            match self.session.send(bus, frame.image(), WallTime::default(), &mut self.filling) {
+            match self.session.send(bus, frame.image(), at, &mut self.filling) {
                 Outcome::Queued => self.gathered.push_back(bus),
                 Outcome::Full => self.truth[bus].drop(Cause::SlowPeer, 1),
                 outcome => panic!("{outcome:?}"),
@@ -235,6 +236,8 @@ struct World {
     ends: [End; 2],
     under_way: [Vec<u8>; 2],
     now_ns: u64,
+    /// How far the wall clock of each end is ahead.
+    ahead_ns: [u64; 2],
 }
 
 /// What may happen.
@@ -275,26 +278,31 @@ enum Step {
 impl World {
     fn new() -> World {
         let ends = [End::new(Role::Client), End::new(Role::Server)];
-        World { ends, under_way: [Vec::new(), Vec::new()], now_ns: 1_000_000_000 }
+        World { ends, under_way: [Vec::new(), Vec::new()], now_ns: 1_000_000_000, ahead_ns: [0, 0] }
     }
 
-    fn now(&self) -> Now {
-        Now { monotonic: Moment::from_nanos(self.now_ns), wall: WallTime::from_nanos(self.now_ns) }
+    fn now(&self, end: usize) -> Now {
+        let wall = WallTime::from_nanos(self.now_ns + self.ahead_ns[end]);
+        Now { monotonic: Moment::from_nanos(self.now_ns), wall }
     }
 
     fn do_one(&mut self, step: Step) {
-        let now = self.now();
         match step {
-            Step::Offer { end, bus, count } => self.ends[end].offer(bus, count),
+            Step::Offer { end, bus, count } => {
+                let now = self.now(end);
+                self.ends[end].offer(bus, count, now.wall);
+            }
             Step::Lose { end, bus, cause, count } => self.ends[end].lose(bus, CAUSES[cause], count),
             Step::Age { end, count } => self.ends[end].age(count),
             Step::Send { end } => {
+                let now = self.now(end);
                 let bytes = self.ends[end].send(now);
                 self.under_way[1 - end].extend(bytes);
             }
             Step::Arrive { end, part } => {
                 let count = self.under_way[end].len() * part / 256;
                 let bytes: Vec<u8> = self.under_way[end].drain(..count).collect();
+                let now = self.now(end);
                 self.ends[end].take(&bytes, now);
             }
             Step::Break => self.disconnect(),
@@ -319,8 +327,10 @@ impl World {
 
     fn connect(&mut self) {
         self.disconnect();
-        let now = self.now();
-        self.ends.iter_mut().for_each(|end| end.connect(now));
+        for end in [0, 1] {
+            let now = self.now(end);
+            self.ends[end].connect(now);
+        }
     }
 
     /// Everything that is to be said arrives, and losses are told again.
@@ -367,6 +377,41 @@ impl World {
             assert_eq!(u64::from(truth.offered), truth.sent + truth.dropped.total());
             assert!(numbers.is_sorted_by(|earlier, later| earlier < later), "{numbers:?}");
         }
+    }
+}
+
+/// A peer's clock that is set is found out by the first frame, and set right by the answer to a question; one's own does nothing.
+#[test]
+fn clocks_that_are_set() {
+    const HOUR_NS: u64 = 3_600_000_000_000;
+    for (set, back) in [(0, false), (0, true), (1, false), (1, true)] {
+        let mut world = World::new();
+        world.ahead_ns = [2 * HOUR_NS, HOUR_NS];
+        world.connect();
+        world.settle_opening();
+        world.settle();
+        let mut wrong = 0;
+        for turn in 0..100 {
+            if turn == 50 {
+                let ahead_ns = &mut world.ahead_ns[set];
+                *ahead_ns = if back { *ahead_ns - HOUR_NS } else { *ahead_ns + HOUR_NS };
+            }
+            world.now_ns += 10_000_000;
+            world.do_one(Step::Offer { end: 0, bus: 0, count: 1 });
+            for end in [0, 1] {
+                world.do_one(Step::Send { end });
+                world.do_one(Step::Arrive { end: 1 - end, part: 256 });
+            }
+            let took_ns = world.ends[1].arrived.1.expect("the clocks are compared");
+            if took_ns.unsigned_abs() > 1_000_000 {
+                wrong += 1;
+                assert!(
+                    set == 0 && turn < 54,
+                    "of the peer's clock, for a round trip: {took_ns} in turn {turn}"
+                );
+            }
+        }
+        assert_eq!(wrong > 0, set == 0, "{set} {back}");
     }
 }
 
@@ -465,7 +510,7 @@ proptest! {
             world.do_one(Step::Send { end });
             world.do_one(Step::Arrive { end: 1 - end, part: 256 });
         }
-        let now = world.now();
+        let now = world.now(0);
         let mut bytes = Vec::new();
         for _ in 0..3 {
             (0..BUSES).for_each(|bus| world.do_one(Step::Offer { end: 1 - to, bus, count: frames }));

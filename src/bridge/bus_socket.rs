@@ -274,7 +274,13 @@ impl Opening {
     pub async fn open(self) -> Result<OpenBus, BusError> {
         match self.address.kind {
             BusKind::SocketCan => bus::open(&self.address, &self.options),
-            BusKind::Software => detached::run(move || bus::open(&self.address, &self.options)).await,
+            BusKind::Software => {
+                let name = self.address.name.clone();
+                let opening = detached::run(move || bus::open(&self.address, &self.options));
+                opening.await.unwrap_or_else(|source| {
+                    Err(BusError::SoftwareSystem { name, operation: "make a thread to join it", source })
+                })
+            }
         }
     }
 }

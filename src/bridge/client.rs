@@ -1,7 +1,7 @@
 //! The connecting side: one link at a time, again and again.
 
 use std::io;
-use std::net::ToSocketAddrs;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -43,9 +43,10 @@ pub async fn connect<E: Engine>(target: &Target, keepalive: Option<Keepalive>, d
     let mut backoff = Backoff::default();
     // The failure that was said last: the same one is not said with every attempt.
     let mut said = String::new();
+    let mut worked = None;
     loop {
         let start = Instant::now();
-        let (failure, longest, restarts) = match attempt(target, keepalive, data_path).await {
+        let (failure, longest, restarts) = match attempt(target, keepalive, data_path, &mut worked).await {
             Ok(Ended { ending: Ending::Fault(Fault::Full), .. }) => {
                 (format!("turned away by {target}: it {}", Fault::Full), LONGEST_TURNED_AWAY, false)
             }
@@ -79,19 +80,22 @@ pub async fn connect<E: Engine>(target: &Target, keepalive: Option<Keepalive>, d
     }
 }
 
-/// Connects, and comes back when the link is over.
+/// Connects, first to the address that worked last, and comes back when the link is over.
 async fn attempt<E: Engine>(
     target: &Target,
     keepalive: Option<Keepalive>,
     data_path: &DataPath<E>,
+    worked: &mut Option<SocketAddr>,
 ) -> io::Result<Ended> {
-    let name = (target.host.clone(), target.port);
-    let addresses = detached::run(move || name.to_socket_addrs()).await?;
+    let mut addresses = addresses_of(target).await?;
+    // The address of a network that leads nowhere costs every attempt its time.
+    addresses.sort_by_key(|address| Some(*address) != *worked);
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
         debug!("connecting to {address}");
         match tcp::connect(address).await {
             Ok(stream) => {
+                *worked = Some(address);
                 let link = data_path.open(target.to_string(), tcp::into_descriptor(stream, keepalive)?)?;
                 return link.await.map_err(|_| io::Error::other("the bridge is stopping"));
             }
@@ -99,6 +103,16 @@ async fn attempt<E: Engine>(
         }
     }
     Err(last)
+}
+
+/// The addresses of a host, which may have to be looked up.
+async fn addresses_of(target: &Target) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = target.host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, target.port)]);
+    }
+    let name = (target.host.clone(), target.port);
+    let found = detached::run(move || name.to_socket_addrs()).await??;
+    Ok(found.collect())
 }
 
 /// What the user can do about a failed attempt.

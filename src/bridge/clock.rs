@@ -1,6 +1,6 @@
 //! The only place of a bridge that reads the system's clocks.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::engine::clock::{monotonic_ns, wall_ns};
 use crate::moment::{Moment, Now, WallTime};
@@ -11,7 +11,6 @@ const START: Duration = Duration::from_secs(86_400);
 /// Reads the monotonic clock, counted from a day before the clock was made.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    start: Instant,
     /// What the kernel's clock shows when ours shows zero, below zero by wrapping.
     zero_ns: u64,
 }
@@ -20,7 +19,7 @@ impl Clock {
     /// A clock that starts now.
     pub fn start() -> Self {
         let zero_ns = monotonic_ns().wrapping_sub(START.as_nanos() as u64);
-        Self { start: Instant::now(), zero_ns }
+        Self { zero_ns }
     }
 
     /// Now, on the monotonic clock.
@@ -34,12 +33,9 @@ impl Clock {
         Now { monotonic: self.now(), wall: wall_time() }
     }
 
-    /// A moment as tokio's timers take it.
-    pub fn to_instant(self, moment: Moment) -> tokio::time::Instant {
-        let from_start = moment.since(Moment::default().after(START));
-        // Beyond what the platform's clock can say lies only "never"; a day is as good for a timer that is set anew.
-        let far = || self.start + Duration::from_secs(86_400);
-        self.start.checked_add(from_start).unwrap_or_else(far).into()
+    /// How long a timer has to wait for a moment; a day for one that is further away, or never: timers are set anew.
+    pub fn until(self, moment: Moment) -> Duration {
+        moment.since(self.now()).min(Duration::from_secs(86_400))
     }
 }
 
@@ -56,6 +52,11 @@ pub struct TurnClock {
 }
 
 impl TurnClock {
+    /// The clock may have been set since the last reading: the next one is read.
+    pub fn doubt(&mut self) {
+        self.read = None;
+    }
+
     /// The wall clock at `now`, which must be the present; `read` reads it.
     pub fn wall_time(&mut self, now: Moment, read: impl FnOnce() -> WallTime) -> WallTime {
         match self.read {

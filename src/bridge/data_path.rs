@@ -245,7 +245,7 @@ impl<E: Engine> DataPath<E> {
         if armed {
             let expired = async {
                 match deadline {
-                    Some(deadline) => tokio::time::sleep_until(self.clock.to_instant(deadline)).await,
+                    Some(deadline) => tokio::time::sleep(self.clock.until(deadline)).await,
                     None => std::future::pending().await,
                 }
             };

@@ -1,10 +1,11 @@
 //! The system's clocks as numbers, read where they are wanted: by way of the standard library or nix it is one more page of
 //! code, or two, for each frame that wakes the process.
 
-/// The monotonic clock, nanoseconds.
+/// The monotonic clock, nanoseconds. The one that goes on while the machine is suspended: what waits here meanwhile becomes old
+/// as anything else does (`CLOCK_MONOTONIC` stands still).
 #[inline]
 pub fn monotonic_ns() -> u64 {
-    read(libc::CLOCK_MONOTONIC)
+    read(libc::CLOCK_BOOTTIME)
 }
 
 /// The wall clock, nanoseconds since the UNIX epoch; next to zero before that.

@@ -1,4 +1,5 @@
-//! How far the peer's clock is ahead of ours, from the four times of PING and PONG, and how wrong that may be.
+//! How far the peer's wall clock is ahead of ours, from the four times of PING and PONG, and how wrong that may be. Ours is the
+//! one that nobody sets and that goes on while the machine sleeps: what happens to our wall clock changes nothing here.
 //!
 //! A PING that left at t1 by our clock arrived at t2 by the peer's: had it taken no time, the peer would be ahead by
 //! t2 - t1; as it took some, by less. A PONG bounds it from the other side in the same way. So every exchange says of
@@ -13,7 +14,7 @@
 //! far apart bound in the same way how fast the clocks drift apart, and the best one is carried forward at that rate.
 //!
 //! Stated uncertainties are bounds, not deviations: as long as the clocks keep to what the constants here allow them,
-//! the truth is inside. When it is not (a clock was set, or a machine slept), a later sample contradicts the estimate:
+//! the truth is inside. When it is not (the peer's clock was set), a later sample contradicts the estimate:
 //! then the past says nothing, and that sample is the first of a new beginning. A step too small for that is
 //! forgotten with the samples before it.
 
@@ -35,10 +36,6 @@ const RATE_CHANGE_PPB: i64 = 10_000;
 /// Rounding in the reading of four clocks that count nanoseconds, and in halving.
 const READING_NS: i64 = 3;
 
-/// How far apart our own two clocks may seem to have run: they are read one after the other, and another process may
-/// run in between. More is a clock that was set, or a machine that slept, while the monotonic clock stood still.
-const OWN_CLOCK_JUMP_NS: i128 = 10_000_000;
-
 /// How far beyond its uncertainty a sample must be to be taken for a clock that was set: so far, and a part of the
 /// uncertainty more.
 const EDGE_NS: i128 = 100_000;
@@ -56,8 +53,6 @@ pub struct ClockOffset {
     /// The sample with the smallest uncertainty. It stays that between samples, as all of them age alike.
     best: Sample,
     rate: Rate,
-    /// Our own clocks at the last sample.
-    own: Option<(Moment, WallTime)>,
 }
 
 /// Where the peer's clock is, seen from ours.
@@ -99,12 +94,10 @@ impl ClockOffset {
             next: 0,
             best: Sample::NONE,
             rate: Rate::UNKNOWN,
-            own: None,
         }
     }
 
-    /// Takes the four times of a PING and its PONG, at `now` on the monotonic clock: sent, received by the peer,
-    /// answered by the peer, answer received. `now` and `t4` are read together.
+    /// Takes the four times of a PING and its PONG: sent, received by the peer, answered by the peer, answer received.
     ///
     /// What the peer's and our clock said when something was sent may have been read a while before, which makes the
     /// round trip seem longer, and nothing wrong. What they said when something was received must have been read when
@@ -112,20 +105,9 @@ impl ClockOffset {
     ///
     /// Returns the round trip without the time that the peer took to answer; None if the times contradict each other,
     /// as a clock was set in between: the next sample shows what it was set to.
-    pub fn sample(
-        &mut self,
-        now: Moment,
-        t1: WallTime,
-        t2: WallTime,
-        t3: WallTime,
-        t4: WallTime,
-    ) -> Option<Duration> {
-        if self.own_clock_jumped(now, t4) {
-            self.start_over();
-        }
-        self.own = Some((now, t4));
-        let (sample, round_trip) = Sample::of(now, t1, t2, t3, t4)?;
-        if self.estimate(now).is_some_and(|estimate| sample.contradicts(estimate)) {
+    pub fn sample(&mut self, t1: Moment, t2: WallTime, t3: WallTime, t4: Moment) -> Option<Duration> {
+        let (sample, round_trip) = Sample::of(t1, t2, t3, t4)?;
+        if self.estimate(t4).is_some_and(|estimate| sample.contradicts(estimate)) {
             self.start_over();
         }
         self.keep(sample);
@@ -133,8 +115,6 @@ impl ClockOffset {
     }
 
     /// Where the peer's clock is at `now`; None before the first sample.
-    ///
-    /// `now` does not count the time that this machine sleeps, and neither does the uncertainty, until the next sample.
     #[inline]
     pub fn estimate(&self, now: Moment) -> Option<Estimate> {
         if self.filled == 0 {
@@ -172,16 +152,8 @@ impl ClockOffset {
         }
     }
 
-    fn own_clock_jumped(&self, now: Moment, wall: WallTime) -> bool {
-        self.own.is_some_and(|(then, wall_then)| {
-            let elapsed_ns = difference(now.as_nanos(), then.as_nanos());
-            let wall_elapsed_ns = difference(wall.as_nanos(), wall_then.as_nanos());
-            (wall_elapsed_ns - elapsed_ns).abs() > OWN_CLOCK_JUMP_NS + drift_ns(elapsed_ns)
-        })
-    }
-
     fn start_over(&mut self) {
-        *self = Self { own: self.own, ..Self::new() };
+        *self = Self::new();
     }
 
     fn keep(&mut self, sample: Sample) {
@@ -203,9 +175,10 @@ impl Sample {
 
     /// What four times say of the offset when the last of them was read, and the round trip. None if they contradict
     /// each other, or if the clocks are further apart than 292 years, which a number of 64 bits cannot say.
-    fn of(now: Moment, t1: WallTime, t2: WallTime, t3: WallTime, t4: WallTime) -> Option<(Self, Duration)> {
-        let difference =
-            |later: WallTime, earlier: WallTime| difference(later.as_nanos(), earlier.as_nanos());
+    fn of(t1: Moment, t2: WallTime, t3: WallTime, t4: Moment) -> Option<(Self, Duration)> {
+        let at = t4;
+        let [t1, t4] = [t1, t4].map(Moment::as_nanos);
+        let [t2, t3] = [t2, t3].map(WallTime::as_nanos);
         let (exchange_ns, answering_ns) = (difference(t4, t1), difference(t3, t2));
         if exchange_ns < 0 || answering_ns < 0 {
             return None;
@@ -218,7 +191,7 @@ impl Sample {
             return None;
         }
         let sample = Self {
-            at: now,
+            at,
             ahead_ns: i64::try_from((highest_ns + lowest_ns) / 2).ok()?,
             uncertainty_ns: i64::try_from(uncertainty_ns).ok()?,
         };

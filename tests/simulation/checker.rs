@@ -48,6 +48,8 @@ pub struct Checker {
     pub lives: Vec<u32>,
     /// When a process could last not tell how old a frame is: the clocks are being compared, or one was set.
     pub unsure_until_ns: Vec<u64>,
+    /// Until when what a process sends may have the wrong time.
+    misleading_until_ns: Vec<u64>,
     pub violations: Vec<String>,
     /// Frames that arrived at another bus than their own.
     pub delivered: u64,
@@ -79,6 +81,7 @@ impl Checker {
         self.ledgers.resize(processes, Ledger::default());
         self.lives.resize(processes, 0);
         self.unsure_until_ns.resize(processes, 0);
+        self.misleading_until_ns.resize(processes, 0);
         self.given_in.resize(processes, Vec::new());
         self.appeared.resize(buses, Vec::new());
         self.written.resize(buses, Vec::new());
@@ -91,9 +94,10 @@ impl Checker {
         }
     }
 
-    /// No process can tell how old a frame is until then.
-    pub fn unsure_for_all(&mut self, until_ns: u64) {
-        self.unsure_until_ns.iter_mut().for_each(|doubt_ns| *doubt_ns = until_ns.max(*doubt_ns));
+    /// A process's wall clock is set: whom it sends frames to cannot tell how old they are until then.
+    pub fn clock_is_set(&mut self, process: usize, until_ns: u64) {
+        let doubt_ns = &mut self.misleading_until_ns[process];
+        *doubt_ns = until_ns.max(*doubt_ns);
     }
 
     /// Nothing can be found out meanwhile: who does not know how old a frame is does not until then.
@@ -213,7 +217,8 @@ impl Checker {
                 "process {process} wrote frame {mark} to bus {bus} after one that had come later"
             ));
         }
-        let is_sure = self.unsure_until_ns[process].max(self.unsure_until_ns[from_process]) < now_ns;
+        let unsure = self.unsure_until_ns[process].max(self.unsure_until_ns[from_process]);
+        let is_sure = unsure.max(self.misleading_until_ns[from_process]) < now_ns;
         let age_ns = now_ns - was_at_ns;
         if let Some(max_age_ns) =
             max_age_ns.filter(|&max_age_ns| is_sure && is_version_5 && age_ns > max_age_ns)

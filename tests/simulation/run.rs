@@ -255,8 +255,10 @@ impl Run {
                 let world = &mut *self.world.borrow_mut();
                 let size = 10i64.pow(world.random.u32(5..13));
                 let forward = if world.random.bool() { size } else { -size };
-                world.clocks[whom % self.scenario.hosts].wall_offset_ns += forward;
-                world.checker.unsure_for_all(now_ns + 8 * SECOND_NS);
+                let host = whom % self.scenario.hosts;
+                world.clocks[host].wall_offset_ns += forward;
+                let set = (0..world.processes.len()).filter(|&process| world.processes[process].host == host);
+                set.for_each(|process| world.checker.clock_is_set(process, now_ns + 8 * SECOND_NS));
             }
             FaultKind::Reset => self.reset(whom),
             FaultKind::ClientReset => self.half_open[number] = self.half_open(whom, stretch),
@@ -339,7 +341,7 @@ impl Run {
         for process in world.processes.iter_mut().filter(|process| process.host == host) {
             process.stopped.push(stretch);
         }
-        world.checker.unsure_for_all(stretch.to_ns + 8 * SECOND_NS);
+        world.checker.prolong_doubt(stretch.from_ns, stretch.to_ns + COMPARE_NS);
     }
 
     /// One of the connections that are whole.

@@ -44,9 +44,9 @@ impl Exchange {
 
     /// Gives it to the filter. What contradicts itself says nothing, which is the filter's to judge.
     pub fn sample(self, clock: &mut ClockOffset) {
-        let [sent, answered, arrived] =
-            [self.sent_ns, self.answered_ns, self.arrived_ns].map(WallTime::from_nanos);
-        clock.sample(Moment::from_nanos(self.arrived_ns), sent, answered, answered, arrived);
+        let [sent, arrived] = [self.sent_ns, self.arrived_ns].map(Moment::from_nanos);
+        let answered = WallTime::from_nanos(self.answered_ns);
+        clock.sample(sent, answered, answered, arrived);
     }
 
     /// How long the two ways took. What is known of the clocks may say less than nothing for one of them, which is within

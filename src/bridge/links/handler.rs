@@ -49,12 +49,16 @@ impl Witness for Incidentals<'_> {
 impl<P: Platform> Handler for Links<P> {
     #[inline(always)]
     fn bus_packet(&mut self, token: Token, packet: &[u8], info: PacketInfo) {
-        let now = self.now();
+        let mut now = self.now();
+        let received_at = info.received_at.unwrap_or(now.wall);
+        let mut is_stale = now.wall.nanos_since(received_at) > self.max_age_ns;
+        if is_stale {
+            now = self.now_anew();
+            is_stale = now.wall.nanos_since(received_at) > self.max_age_ns;
+        }
         let (index, bus) = address::resolve(token);
         self.mark(index, Attention::Frames);
         let Some(Some(link)) = self.table.get_mut(index) else { return };
-        let received_at = info.received_at.unwrap_or(now.wall);
-        let is_stale = now.wall.nanos_since(received_at) > self.max_age_ns;
         let socket = &self.buses[bus];
         let (kind, filter) = (socket.kind(), socket.filter());
         let is_filtered = socket.is_filtered();

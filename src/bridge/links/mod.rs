@@ -302,6 +302,14 @@ impl<P: Platform> Links<P> {
             Now { monotonic, wall: self.wall_clock.wall_time(monotonic, || self.platform.wall_time()) }
         })
     }
+
+    /// The present, by both clocks themselves: where a frame seems to be old, the wall clock may have been set back.
+    #[cold]
+    fn now_anew(&mut self) -> Now {
+        self.wall_clock.doubt();
+        self.turn_time = None;
+        self.now()
+    }
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

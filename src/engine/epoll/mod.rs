@@ -40,6 +40,9 @@ pub struct EpollEngine {
     unemptied: Vec<Key>,
     /// The alarm was set and has not rung.
     alarm_is_set: bool,
+    /// What this turn has handed on so far.
+    packet_bytes: usize,
+    stream_bytes: usize,
 }
 
 enum Entry {
@@ -92,6 +95,8 @@ impl EpollEngine {
             entries: Slots::new(),
             resumed: Vec::new(),
             waiting: Vec::new(),
+            packet_bytes: 0,
+            stream_bytes: 0,
             unemptied: Vec::new(),
             alarm_is_set: false,
         })
@@ -137,6 +142,7 @@ impl EpollEngine {
     }
 
     fn take_turn(&mut self, wait: Wait, handler: &mut impl Handler) -> io::Result<bool> {
+        (self.packet_bytes, self.stream_bytes) = (0, 0);
         if !self.unemptied.is_empty() {
             self.empty_queues();
         }
@@ -166,15 +172,17 @@ impl EpollEngine {
             self.show(key, handler);
             self.have_wait(key, true);
         }
-        // Those that are to wait again do so behind these.
+        // Those that are to wait again do so behind these, and behind those that this turn has no bytes left for.
         let count = self.waiting.len();
-        for index in 0..count {
-            let key = self.waiting[index];
+        let mut served = 0;
+        while served < count && self.stream_bytes < TURN_STREAM_BYTES {
+            let key = self.waiting[served];
+            served += 1;
             let Some(Entry::Stream(stream)) = self.entries.find_mut(key) else { continue };
             stream.waits = false;
             self.serve_stream(Ready { key, readable: true, writable: true, hung_up: false }, handler);
         }
-        self.waiting.drain(..count);
+        self.waiting.drain(..served);
     }
 
     /// Has a stream served by the next turn.
@@ -237,12 +245,15 @@ impl EpollEngine {
 
     /// Takes what has come, in a few batches at the most: what is left is found in the next turn.
     fn receive_packets(&mut self, key: Key, handler: &mut impl Handler) {
-        let mut packet_bytes = 0;
+        // A bus that is not served for it is ready in the next turn too, behind those that had theirs.
+        if self.packet_bytes >= TURN_PACKET_BYTES {
+            return;
+        }
         for _ in 0..TURN_BATCHES {
             let (count, bytes) = self.receive_batch(key, handler);
-            packet_bytes += bytes;
+            self.packet_bytes += bytes;
             // Another batch as long must fit, too.
-            if count < RECEIVE_BATCH || packet_bytes + bytes > TURN_PACKET_BYTES {
+            if count < RECEIVE_BATCH || self.packet_bytes + bytes > TURN_PACKET_BYTES {
                 return;
             }
         }
@@ -296,11 +307,15 @@ impl EpollEngine {
         if stream.paused || stream.waits {
             return;
         }
+        if self.stream_bytes >= TURN_STREAM_BYTES {
+            return self.have_wait(key, false);
+        }
         let end = stream.received.len().min(stream.filled + TURN_STREAM_BYTES);
         let room = &mut stream.received[stream.filled..end];
         match receive(stream.socket.as_fd(), room, stream.socket.flags()) {
             Ok(0) => self.end_stream(key, None, handler),
             Ok(count) => {
+                self.stream_bytes += count;
                 stream.filled += count;
                 if stream.socket.note_read(count) {
                     self.unemptied.push(key);

@@ -30,6 +30,8 @@ pub struct Stream {
     pub paused: bool,
     /// Invariant: while this is `Some`, the kernel may read its unsent bytes.
     pub sending: Option<SendBuffer>,
+    /// TCP did not take all of the last buffer at the first attempt.
+    pub congested: bool,
     pub closing: bool,
 }
 

@@ -358,6 +358,7 @@ impl Engine for UringEngine {
             end: End::Open,
             paused: false,
             sending: None,
+            congested: false,
             closing: false,
         });
         let word = Operation::ReceiveBytes(key).to_word();

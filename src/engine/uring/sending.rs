@@ -17,6 +17,10 @@ use crate::engine::{Handler, closed};
 /// within the second, when the kernel has queued the cancellation's work and then does it.
 const CANCEL_ROUNDS: usize = 4;
 
+/// Bytes that TCP takes at once, unless it is congested. Only a send that completes when it is submitted may be left out of what
+/// is waited for: of one that does not, the rest would wait for something else to happen, up to the longest wait there is.
+const AT_ONCE_BYTES: usize = 1024;
+
 impl UringEngine {
     /// Puts a buffer into a stream's slot and submits what is unsent of it, or gives it back. The first attempt does not
     /// wait, so that it completes within the enter that submits it; what is left then waits for room in the kernel.
@@ -30,7 +34,8 @@ impl UringEngine {
         let Some(stream) = self.streams.find_mut(key) else { return Err((buffer, closed())) };
         let buffer = stream.sending.insert(buffer);
         let unsent = buffer.unsent();
-        let length = u32::try_from(unsent.len()).unwrap_or(u32::MAX);
+        let buffer_bytes = unsent.len();
+        let length = u32::try_from(buffer_bytes).unwrap_or(u32::MAX);
         let flags = libc::MSG_NOSIGNAL | if first { libc::MSG_DONTWAIT } else { 0 };
         let entry = opcode::Send::new(Fd(stream.socket.as_fd().as_raw_fd()), unsent.as_ptr(), length)
             .flags(flags)
@@ -44,7 +49,8 @@ impl UringEngine {
         {
             return Err((buffer, error));
         }
-        if first {
+        let was_congested = std::mem::replace(&mut stream.congested, !first);
+        if first && !was_congested && buffer_bytes <= AT_ONCE_BYTES {
             self.ring.expect_immediate();
         }
         Ok(())

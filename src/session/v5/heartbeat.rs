@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::moment::{Moment, WallTime};
+use crate::moment::{Moment, Now, WallTime};
 
 /// Heartbeat intervals of silence after which a peer counts as dead.
 const DEAD_AFTER: u32 = 3;
@@ -19,24 +19,24 @@ const EARLY_INTERVAL: Duration = Duration::from_millis(50);
 /// PINGs whose answers are looked for: on a long way the first ones follow each other faster than answers come.
 const ASKED: usize = 16;
 
-/// When the last PINGs were sent, by the wall clock. An answer to what was not asked, or was answered, says nothing.
+/// When the last PINGs were sent, on both clocks. An answer to what was not asked, or was answered, says nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
-    sent_at: [Option<WallTime>; ASKED],
+    sent_at: [Option<Now>; ASKED],
     next: usize,
 }
 
 impl Asked {
     /// A PING is sent.
-    pub fn note(&mut self, sent_at: WallTime) {
+    pub fn note(&mut self, sent_at: Now) {
         self.sent_at[self.next] = Some(sent_at);
         self.next = (self.next + 1) % ASKED;
     }
 
-    /// Whether an answer is one to a PING that was sent at that time; it is, once.
-    pub fn take(&mut self, sent_at: WallTime) -> bool {
-        let found = self.sent_at.iter_mut().find(|asked| **asked == Some(sent_at));
-        found.and_then(Option::take).is_some()
+    /// When the PING was sent that an answer names by the wall clock, if one was. It is found once.
+    pub fn take(&mut self, sent_at: WallTime) -> Option<Moment> {
+        let found = self.sent_at.iter_mut().find(|asked| asked.is_some_and(|asked| asked.wall == sent_at));
+        found.and_then(Option::take).map(|asked| asked.monotonic)
     }
 }
 
@@ -53,6 +53,8 @@ pub struct Heartbeat {
     suspicions: u32,
     next_ping: Moment,
     pings: u32,
+    /// When one may come before its time.
+    next_hurry: Moment,
 }
 
 impl Heartbeat {
@@ -68,6 +70,7 @@ impl Heartbeat {
             suspicions: 0,
             next_ping: now,
             pings: 0,
+            next_hurry: now,
         }
     }
 
@@ -106,6 +109,15 @@ impl Heartbeat {
         let wait = if is_early { self.interval.min(EARLY_INTERVAL) } else { self.interval };
         self.next_ping = now.after(wait);
         true
+    }
+
+    /// What is known of the peer's clock is in doubt: it is asked for now, once in an interval.
+    #[cold]
+    pub fn hurry(&mut self, now: Moment) {
+        if !self.interval.is_zero() && self.next_hurry <= now {
+            self.next_ping = self.next_ping.min(now);
+            self.next_hurry = now.after(self.interval);
+        }
     }
 
     /// When to look again.
@@ -192,11 +204,13 @@ mod tests {
     #[test]
     fn answers_count_once_however_many_pings_are_under_way() {
         let mut asked = Asked::default();
-        (1..=20).for_each(|at| asked.note(WallTime::from_nanos(at)));
-        let mut take = |at| asked.take(WallTime::from_nanos(at));
-        assert!(!take(4), "sixteen are looked for");
-        assert!(take(5) && take(20) && take(12));
-        assert!(!take(12) && !take(21) && !take(0));
+        let now =
+            |nanos| Now { monotonic: Moment::from_nanos(nanos + 100), wall: WallTime::from_nanos(nanos) };
+        (1..=20).for_each(|at| asked.note(now(at)));
+        let mut take = |at| asked.take(WallTime::from_nanos(at)).map(Moment::as_nanos);
+        assert_eq!(take(4), None, "sixteen are looked for");
+        assert_eq!([5, 20, 12].map(&mut take), [105, 120, 112].map(Some));
+        assert_eq!([12, 21, 0].map(&mut take), [None; 3]);
     }
 
     #[test]

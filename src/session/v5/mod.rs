@@ -42,6 +42,10 @@ const LOSS_INTERVAL: Duration = Duration::from_millis(100);
 /// Events that may wait to be taken; the oldest go first. A connection's start makes three a bus and a few more.
 const EVENTS: usize = 64;
 
+/// A frame that is older than this when it comes, or is of the future, may be neither: the peer's clock may have been set.
+/// Until a PONG shows that, good frames are dropped as too old, or old ones taken for good ones.
+const DOUBTFUL_AGE_NS: i64 = 100_000_000;
+
 /// How far the opening of a connection is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
@@ -297,7 +301,7 @@ impl Conversation {
                 if reading.left == 0 {
                     self.reading = None;
                 }
-                self.take_frame(bus, number, entry, now.wall, clock, queue);
+                self.take_frame(bus, number, entry, now.monotonic, clock, queue);
                 continue;
             }
             let Some(header) = Header::parse(rest).map_err(Fault::Record)? else { break };
@@ -348,7 +352,7 @@ impl Conversation {
         bus: usize,
         number: u64,
         entry: Entry<'_>,
-        wall: WallTime,
+        now: Moment,
         clock: Option<Estimate>,
         queue: &mut impl FrameQueue,
     ) {
@@ -366,10 +370,14 @@ impl Conversation {
             queue.see_error(bus, entry.to_frame());
             return;
         }
-        let one_way = clock.and_then(|clock| one_way(entry.time(), wall, clock));
-        // What is certain to have passed.
+        let one_way = clock.and_then(|clock| one_way(entry.time(), now, clock));
         let age_ns = one_way.map_or(0, |one_way| {
+            // What is certain to have passed.
             let certain = one_way.elapsed_ns.saturating_sub_unsigned(one_way.uncertainty_ns);
+            let is_impossible = one_way.elapsed_ns.saturating_add_unsigned(one_way.uncertainty_ns) < 0;
+            if certain > DOUBTFUL_AGE_NS || is_impossible {
+                self.heartbeat.hurry(now);
+            }
             u64::try_from(certain).unwrap_or(0)
         });
         queue.push(bus, ReceivedFrame { frame: entry.to_frame(), age_ns, one_way });
@@ -466,10 +474,8 @@ impl Conversation {
     fn take_pong(&mut self, pong: Pong, now: Now) {
         let Pong { ping_sent_at, ping_received_at, sent_at } = pong;
         // An answer to what was not asked says nothing.
-        if !self.asked.take(ping_sent_at) {
-            return;
-        }
-        let round_trip = self.clock.sample(now.monotonic, ping_sent_at, ping_received_at, sent_at, now.wall);
+        let Some(asked_at) = self.asked.take(ping_sent_at) else { return };
+        let round_trip = self.clock.sample(asked_at, ping_received_at, sent_at, now.monotonic);
         if let Some(round_trip) = round_trip
             && self.round_trips.len() < EVENTS
         {
@@ -573,11 +579,11 @@ fn why_nothing_matches(role: Role, ours: &[BusName], peers: &[BusName]) -> Fault
 }
 
 /// The time that a frame took, by the peer's corrected clock and ours; `None` for a time that cannot be one.
-fn one_way(sent: WallTime, now: WallTime, clock: Estimate) -> Option<OneWay> {
+fn one_way(sent: WallTime, now: Moment, clock: Estimate) -> Option<OneWay> {
     if sent == WallTime::default() {
         return None;
     }
-    let [sent, now] = [sent, now].map(|time| i64::try_from(time.as_nanos()));
+    let [sent, now] = [sent.as_nanos(), now.as_nanos()].map(i64::try_from);
     let elapsed_ns = now.ok()?.checked_sub(sent.ok()?)?.checked_add(clock.ahead_ns)?;
     Some(OneWay { elapsed_ns, uncertainty_ns: clock.uncertainty_ns })
 }

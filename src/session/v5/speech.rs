@@ -123,7 +123,7 @@ impl Conversation {
             }
         }
         if is_heartbeat {
-            self.asked.note(now.wall);
+            self.asked.note(now);
             must_fit(write_ping(out, now.wall));
         }
         if let (true, Some(reason)) = (is_last, self.goodbye) {
