@@ -325,7 +325,7 @@ async fn watch_links<E: Engine>(kind: BusKind, data_path: &DataPath<E>) {
             // What one call leaves behind must be taken too: readiness is told once. What is not taken fills the socket,
             // and a full one tells of nothing any more.
             while watch.drain()? {}
-            data_path.check_buses();
+            data_path.note_interface_change();
         }
     };
     if kind == BusKind::SocketCan {
