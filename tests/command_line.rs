@@ -584,7 +584,7 @@ fn where_io_uring_is_forbidden() {
     let line = server.wait_error("engine: ");
     assert!(
         line.ends_with(
-            " INFO engine: epoll, because io_uring is not to be had: forbidden by a seccomp profile or by \
+            " INFO engine: epoll, because io_uring is not available: forbidden by a seccomp profile or by \
              kernel.io_uring_disabled (EPERM)"
         ),
         "{line}"

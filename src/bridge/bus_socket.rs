@@ -193,7 +193,7 @@ impl BusSocket {
     /// Says, once, that a socket could not be opened.
     pub fn failed(&mut self, error: &BusError) {
         if !std::mem::replace(&mut self.failing, true) {
-            warn!("{error}; trying on");
+            warn!("{error}; retrying");
         }
     }
 

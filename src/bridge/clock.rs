@@ -1,4 +1,5 @@
-//! The only place of a bridge that reads the system's clocks.
+//! The clocks of the data path: the only place of it that reads the system's. Tasks beside it (connecting, accepting, summaries)
+//! use tokio's.
 
 use std::time::Duration;
 

@@ -150,14 +150,14 @@ impl<E: Engine> DataPath<E> {
         self.changed.notify_one();
     }
 
-    /// The interface may have changed.
-    pub fn check_buses(&self) {
-        self.look_at_buses();
+    /// An interface has changed: looks at them all, and whoever waits for a bus tries again at once.
+    pub fn note_interface_change(&self) {
+        self.check_buses();
         self.bus_changed.notify_one();
     }
 
     /// Looks at the interfaces, and tells links and log what has changed.
-    pub fn look_at_buses(&self) {
+    pub fn check_buses(&self) {
         let Inner { engine, links, .. } = &mut *self.inner.borrow_mut();
         links.check_buses(engine);
         self.changed.notify_one();
@@ -168,7 +168,7 @@ impl<E: Engine> DataPath<E> {
         self.inner.borrow_mut().opening = false;
         let count = self.inner.borrow().links.bus_count();
         loop {
-            self.look_at_buses();
+            self.check_buses();
             let (mut is_wanted, mut is_missing) = (false, false);
             for bus in 0..count {
                 let Some(opening) = self.inner.borrow().links.wanted_bus(bus) else { continue };

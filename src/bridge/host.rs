@@ -29,7 +29,7 @@ impl Host {
     /// Chooses by what the kernel allows.
     ///
     /// # Errors
-    /// io_uring was demanded and is not to be had.
+    /// io_uring was demanded and is not available.
     pub fn choose(choice: EngineChoice) -> Result<Chosen, BridgeError> {
         if choice == EngineChoice::Epoll {
             return Ok(Chosen { host: Self::Tokio, reason: "epoll, as asked for".to_owned() });
@@ -38,7 +38,7 @@ impl Host {
             Ok(_) => Ok(Chosen { host: Self::Uring, reason: "io_uring".to_owned() }),
             Err(error) if choice == EngineChoice::Uring => Err(BridgeError::NoUring(error)),
             Err(error) => {
-                let reason = format!("epoll, because io_uring is not to be had: {}", why(&error));
+                let reason = format!("epoll, because io_uring is not available: {}", why(&error));
                 Ok(Chosen { host: Self::Tokio, reason })
             }
         }

@@ -247,7 +247,7 @@ impl Inbound {
     pub fn note_peer_found_loop(&mut self, has_found: bool, now: Moment) -> bool {
         let is_news = std::mem::replace(&mut self.peer_has_found, has_found) != has_found;
         if let Some(loops) = self.loops.as_mut().filter(|_| is_news) {
-            loops.begin_again(now);
+            loops.restart_after_loop(now);
         }
         is_news
     }
@@ -256,7 +256,7 @@ impl Inbound {
     pub fn begin_anew(&mut self, now: Moment) {
         self.peer_has_found = false;
         if let Some(loops) = &mut self.loops {
-            loops.begin_anew(now);
+            loops.restart_for_connection(now);
         }
     }
 

@@ -12,7 +12,9 @@
 //!   └────────────────────────────────────────────────────┘
 //! ```
 //!
-//! This is where clocks are read and log lines are written. It knows no protocol: a link asks its session.
+//! This is where clocks are read and log lines are written. It uses the wire's types where it has something to say in them (how a
+//! bus is, why a connection ends, which frames answer a load test), and knows nothing of greetings, records or layouts: what
+//! a peer's bytes mean, and which bytes go to it, a link asks its session.
 
 pub mod backoff;
 mod bounds;
@@ -325,7 +327,7 @@ async fn watch_links<E: Engine>(kind: BusKind, data_path: &DataPath<E>) {
             // What one call leaves behind must be taken too: readiness is told once. What is not taken fills the socket,
             // and a full one tells of nothing any more.
             while watch.drain()? {}
-            data_path.check_buses();
+            data_path.note_interface_change();
         }
     };
     if kind == BusKind::SocketCan {

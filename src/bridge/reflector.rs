@@ -121,7 +121,7 @@ fn serve(bus: OpenBus, address: &BusAddress, stopping: &AtomicBool) {
 }
 
 fn say_failure(error: &BusError) {
-    warn!("load tests are not answered: {error}; trying on");
+    warn!("load tests are not answered: {error}; retrying");
 }
 
 /// Answers until the bus ends; says why it did.

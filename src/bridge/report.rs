@@ -88,7 +88,7 @@ pub async fn incidents<E: Engine>(data_path: &DataPath<E>) {
     let mut ticks = ticks(INCIDENT_INTERVAL);
     loop {
         ticks.tick().await;
-        data_path.look_at_buses();
+        data_path.check_buses();
         data_path.report_incidents();
     }
 }

@@ -38,7 +38,7 @@ pub async fn accept<E: Engine>(
             Err(error) => {
                 if said_at.is_none_or(|said_at| said_at.elapsed() >= SAID_AGAIN) {
                     said_at = Some(Instant::now());
-                    warn!("cannot accept a client: {error}; those connected are served on");
+                    warn!("cannot accept a client: {error}; connected clients are still served");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }

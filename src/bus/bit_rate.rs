@@ -29,6 +29,10 @@ pub enum Outcome {
 /// others. With `data_bit_rate`, FD is turned on; without, FD is left as it is.
 ///
 /// If the controller refuses the rates, an interface that was up comes up again as it was.
+///
+/// # Errors
+/// There is no such CAN interface, it has no bit rate (a virtual one), the controller refuses the rates, the process has not the
+/// right to set them, or the kernel answers otherwise.
 pub fn set(name: &str, bit_rate: u32, data_bit_rate: Option<u32>) -> Result<Outcome, BusError> {
     let wish = Wish { name, bit_rate, data_bit_rate };
     let index = wish.index()?;

@@ -28,7 +28,8 @@ pub enum InterfaceState {
 
 /// The state of the interface `name` now. It can change at any time: see [`super::watch::LinkWatch`].
 ///
-/// Errors: the kernel refuses a socket to ask with.
+/// # Errors
+/// The kernel refuses a socket to ask with, or an answer about an interface that is there.
 pub fn state(name: &str) -> io::Result<InterfaceState> {
     let Some(mut request) = request(name) else { return Ok(InterfaceState::Missing) };
     match ask_all(name, &mut request) {
@@ -42,6 +43,9 @@ pub fn state(name: &str) -> io::Result<InterfaceState> {
 /// Frames that the kernel dropped because this socket's receive queue was full, since it was opened.
 ///
 /// From `SO_MEMINFO`, which tells of a drop at once, where `SO_RXQ_OVFL` waits for the next frame. Wraps at 2^32.
+///
+/// # Errors
+/// The descriptor is no socket.
 pub fn kernel_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
     let words: [u32; 9] = read(socket, libc::SOL_SOCKET, libc::SO_MEMINFO)?;
     Ok(words[libc::SK_MEMINFO_DROPS as usize])

@@ -83,6 +83,9 @@ pub struct OpenBus {
 impl BusAddress {
     /// Reads what the user typed: an interface name, or the name of a software bus with or without `@bitrate`.
     /// Whether an interface can have that name shows when it is opened.
+    ///
+    /// # Errors
+    /// A software bus cannot have this name, or not this bit rate.
     pub fn parse(kind: BusKind, text: &str) -> Result<Self, BusError> {
         let (name, paced_bit_rate) = match kind {
             BusKind::SocketCan => (text, None),
@@ -94,6 +97,10 @@ impl BusAddress {
 
 /// Opens a bus of either kind. A software bus that this process comes to host is hosted until
 /// [`software::stop_hosting`].
+///
+/// # Errors
+/// Why the bus cannot be opened, with what to type: there is no such interface, it is down, of another kind, or lacks what the
+/// options require; the kernel refuses a socket; a software bus can be neither joined nor hosted.
 pub fn open(address: &BusAddress, options: &BusOptions) -> Result<OpenBus, BusError> {
     match address.kind {
         BusKind::SocketCan => socketcan::open(&address.name, options),

@@ -71,7 +71,10 @@ impl Receiver {
     }
 
     /// Takes what has arrived, at most [`RECEIVE_BATCH`] packets: how many, 0 at the end of a software bus's stream.
-    /// `WouldBlock` if nothing is there.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing is there; `ENETDOWN` once after the interface went down; `ENODEV` when it was deleted; `ECONNRESET`
+    /// when a software bus's host has left.
     pub fn receive(&mut self, bus: BorrowedFd<'_>) -> io::Result<usize> {
         // The last call's packets are in the first headers, whose lengths the kernel has overwritten.
         for header in self.headers.iter_mut() {
@@ -99,7 +102,11 @@ impl Receiver {
     }
 }
 
-/// Sends one packet: whole or not at all. `WouldBlock` and ENOBUFS mean a full transmit queue.
+/// Sends one packet: whole or not at all.
+///
+/// # Errors
+/// `WouldBlock` and `ENOBUFS` if the transmit queue is full; else why the kernel refuses the packet: the interface is down or gone,
+/// or carries no such frame (`EINVAL`).
 pub fn send(bus: BorrowedFd<'_>, packet: &[u8]) -> io::Result<()> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the packet is readable for its length.
@@ -108,6 +115,9 @@ pub fn send(bus: BorrowedFd<'_>, packet: &[u8]) -> io::Result<()> {
 }
 
 /// An open bus whose readiness a tokio reactor watches. Panics outside of a tokio runtime, as all of tokio does.
+///
+/// # Errors
+/// The kernel cannot watch the descriptor, or has no memory for that.
 pub fn watched(bus: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd is open, is the same descriptor at every call, and is closed by nobody else.
     Ok(unsafe { AsyncFd::register(bus) }?)
@@ -115,6 +125,9 @@ pub fn watched(bus: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 
 /// As [`watched`], for a descriptor that is only read from: one that is ready to be written to all the time (an
 /// eventfd, say) would otherwise wake the reactor a second time whenever it is read.
+///
+/// # Errors
+/// As those of [`watched`].
 pub fn watched_for_reading(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd is open, is the same descriptor at every call, and is closed by nobody else.
     Ok(unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }?)
@@ -122,11 +135,17 @@ pub fn watched_for_reading(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> 
 
 /// Waits until a bus takes packets again, at most `limit`: whether it does. (A full transmit queue of a real
 /// controller, ENOBUFS, cannot be waited for: the socket counts as writable.)
+///
+/// # Errors
+/// `Interrupted` if a signal came first.
 pub fn wait_writable(bus: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
     wait(bus, libc::POLLOUT, limit)
 }
 
 /// Waits until a bus has packets for us, or is broken, at most `limit`: whether it has.
+///
+/// # Errors
+/// `Interrupted` if a signal came first.
 pub fn wait_readable(bus: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
     wait(bus, libc::POLLIN, limit)
 }

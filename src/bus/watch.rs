@@ -18,6 +18,9 @@ pub struct LinkWatch {
 
 impl LinkWatch {
     /// Subscribes to link events of this network namespace. Needs no rights.
+    ///
+    /// # Errors
+    /// The kernel refuses a netlink socket.
     pub fn open() -> io::Result<Self> {
         let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // SAFETY: takes no pointers.
@@ -42,6 +45,9 @@ impl LinkWatch {
 
     /// Throws away what has been announced; true if anything was. The caller then looks at the
     /// [`super::interface::state`] of its interfaces: a subscriber that missed events (`ENOBUFS`) learns as much.
+    ///
+    /// # Errors
+    /// The kernel refuses to read, for another reason than that there is nothing, that events were missed, or that a signal came.
     pub fn drain(&self) -> io::Result<bool> {
         let mut anything = false;
         for _ in 0..DRAIN_MESSAGES {

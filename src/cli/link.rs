@@ -47,7 +47,7 @@ const DIAGNOSTICS: &str = "Diagnostics";
 /// Options of the listening side.
 #[derive(Args, Debug)]
 pub struct ServerArgs {
-    // First, so that the headings come in their order; the two below go to the top of theirs.
+    // First, so that the headings come in their order; those below go to the top of theirs.
     #[command(flatten)]
     pub link: LinkArgs,
     /// Address to listen on [default: every address, IPv4 and IPv6]
@@ -91,7 +91,7 @@ impl ServerArgs {
 /// Options of the connecting side.
 #[derive(Args, Debug)]
 pub struct ClientArgs {
-    // First, so that the headings come in their order; the two below go to the top of theirs.
+    // First, so that the headings come in their order; those below go to the top of theirs.
     #[command(flatten)]
     pub link: LinkArgs,
     /// Name or address of the server

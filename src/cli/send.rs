@@ -27,12 +27,14 @@ const REJOINS_MAX: u32 = 5;
 /// Send frames to a bus, in the notation of cansend
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Frames:
-  123#DEADBEEF            standard identifier (3 digits), 4 bytes
-  1F334455#11.22.33       extended identifier (8 digits)
-  123#R   123#R4          remote frame, with its length
-  123##311223344          CAN FD, flags digit (1: switches bit rate, 2: ESI)
-  (1.5) can0 123#11       a line of a candump log: its frame, at once
-  -                       read frames from standard input, one a line")]
+  123#DEADBEEF               standard identifier (3 digits), 4 bytes
+  1F334455#11.22.33          extended identifier (8 digits)
+  123#1122334455667788_E     8 bytes with a raw DLC of 9 to F
+  123#R   123#R4   123#R8_E  remote frame, with its length, with a raw DLC
+  123##311223344             CAN FD, flags digit (1: switches bit rate, 2: ESI)
+  20000004#0001000000000000  error frame: 20000000 and its class, up to 8 bytes
+  (1.5) can0 123#11          a line of a candump log: its frame, at once
+  -                          read frames from standard input, one a line")]
 pub struct SendArguments {
     /// Kind of bus: socketcan, or software (in user space)
     #[arg(long, value_name = "KIND", value_enum, default_value = "socketcan", hide_possible_values = true)]

@@ -70,6 +70,9 @@ enum Pattern {
 
 impl Load {
     /// Random frames at a pace. `rates` are those of the bus that is modelled.
+    ///
+    /// # Errors
+    /// The pace, the frames or the rates are out of bounds, or a data bit rate is given and no frame uses it.
     pub fn paced(pacing: Pacing, frames: Frames, rates: BitRates, seed: u64) -> Result<Self, LoadError> {
         pacing.check()?;
         frames.check()?;
@@ -78,6 +81,9 @@ impl Load {
     }
 
     /// 150 cyclic messages of a passenger car's main bus: 2,750 frames a second, about 63 % of a 500 kbit/s bus.
+    ///
+    /// # Errors
+    /// The rates are out of bounds, a data bit rate is given, or the bus is too slow for the messages.
     pub fn cyclic(rates: BitRates, seed: u64) -> Result<Self, LoadError> {
         check_rates(rates, false)?;
         if rates.nominal.get() < cyclic::BIT_RATE_MIN {
@@ -87,12 +93,18 @@ impl Load {
     }
 
     /// The frames of a log, once, at its own times. `rates` serve to tell how much of a bus that is.
+    ///
+    /// # Errors
+    /// The rates are out of bounds.
     pub fn replay(replay: Arc<Replay>, rates: BitRates, seed: u64) -> Result<Self, LoadError> {
         check_rates(rates, true)?;
         Ok(Self { pattern: Pattern::Replay(replay), rates, seed })
     }
 
     /// The same frames at another pace.
+    ///
+    /// # Errors
+    /// The pace is out of bounds, or the load has its own times: a cyclic one, or a replay.
     pub fn with_pacing(&self, pacing: Pacing) -> Result<Self, LoadError> {
         match self.pattern {
             Pattern::Paced { frames, .. } => Self::paced(pacing, frames, self.rates, self.seed),

@@ -91,6 +91,10 @@ impl Replay {
     /// Error frames are left out and counted: a socket reports them, and none can be sent. The first frame is due at
     /// once. Where times go backwards (a clock that was set, logs that were put together) the frame is due with the one
     /// before it, and the next keep their distance from it; that is counted too.
+    ///
+    /// # Errors
+    /// The log cannot be read, a line of it is no line of a log, it has more frames than are kept, or none to be sent: of the
+    /// interface that was named, or at all.
     pub fn read(name: &str, reader: impl BufRead, interface: Option<&str>) -> Result<Self, ReplayError> {
         let mut replay = Self {
             name: name.to_owned(),

@@ -111,6 +111,9 @@ pub struct Recording {
 impl Recording {
     /// Opens `path` and starts the writer as a local task. Must be called within tokio-uring's runtime
     /// ([`Backend::Uring`]) or a tokio `LocalSet` with time enabled ([`Backend::Blocking`]).
+    ///
+    /// # Errors
+    /// The file's suffix names no format, it cannot be opened, it is a pipe or a socket, or something writes to it already.
     pub fn start(path: &Path, backend: Backend) -> Result<Self, RecordError> {
         let (backlog, writer) = start_writer(path, backend, Content::Frames)?;
         Ok(Self { recorder: Rc::new(RefCell::new(Recorder::new(backlog))), writer })

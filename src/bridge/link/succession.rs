@@ -12,8 +12,9 @@ use crate::moment::Moment;
 use crate::session::{Books, Fault, Role, Session, SessionConfig};
 use crate::wire::v5::Goodbye;
 
-/// How long a server counts, for a peer whose connection broke, the frames that it misses. A client tries again every
-/// five seconds at the least; who stays away for longer begins anew.
+/// How long a server counts, for a peer whose connection broke, the frames that it misses. A client tries again within half a
+/// second where nobody listens, and within five where it is turned away (`bridge/backoff.rs`), so that this is a dozen attempts
+/// at the least; who stays away for longer begins anew.
 const PARKED: Duration = Duration::from_secs(60);
 
 impl Link {
@@ -49,6 +50,8 @@ impl Link {
         self.stream = None;
         self.try_buses_anew();
         let lost = self.outbound.reset(&mut self.session);
+        // Frames of every bus: they wait in one buffer, and nothing shows these counts but their sum over a link's buses. The
+        // session's books, which the peer is told of, have each under its own bus.
         self.buses[0].counts.outage += lost;
         let reason = ending.to_string();
         self.tell_end(ending);
@@ -86,6 +89,7 @@ impl Link {
     pub fn replace(&mut self, now: Moment) -> LinkBuses {
         self.is_replaced = true;
         let lost = self.outbound.discard(&mut self.session);
+        // Of every bus, as above.
         self.buses[0].counts.outage += lost;
         let max_age = self.max_age;
         let empty = self.buses.iter().map(|_| LinkBus::new(max_age, None)).collect();

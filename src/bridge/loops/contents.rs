@@ -7,7 +7,7 @@ use crate::moment::Moment;
 /// second; 64 KiB, which go back to the kernel with the link (`engine/memory.rs`).
 const SLOTS: usize = 8192;
 
-/// The content of a frame as a number. Two contents have the same by a chance of one in four billions.
+/// The content of a frame as a number. Two different contents have the same one with a chance of one in four billion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Fingerprint(u32);
 

@@ -182,15 +182,15 @@ impl LoopWatch {
     }
 
     /// What was seen so far says nothing of what comes: the peer has stopped the loop, or lets it begin again.
-    pub fn begin_again(&mut self, now: Moment) {
-        self.suspicion.begin_again(now);
+    pub fn restart_after_loop(&mut self, now: Moment) {
+        self.suspicion.restart_after_loop(now);
         self.let_go();
     }
 
     /// A connection has been made, in place of an earlier one.
-    pub fn begin_anew(&mut self, now: Moment) {
+    pub fn restart_for_connection(&mut self, now: Moment) {
         self.is_over = false;
-        self.suspicion.begin_anew(now);
+        self.suspicion.restart_for_connection(now);
     }
 
     /// How many of the frames that wait may be written now.
@@ -278,7 +278,7 @@ impl LoopWatch {
                 }
             }
             Phase::Paused { .. } => {
-                self.suspicion.begin_again(now);
+                self.suspicion.restart_after_loop(now);
                 self.phase = Phase::Watching;
                 self.news = Some(News::Resumed);
             }

@@ -11,20 +11,20 @@ use crate::moment::Moment;
 const WEIGHT_OF_REPEATED: u32 = 3;
 
 /// More heat does not gather: traffic that changes is to be seen as what it is before long.
-const HOTTEST: u32 = 2 * WEIGHT_OF_REPEATED * MOST_AFTERWARDS;
+const HOTTEST: u32 = 2 * WEIGHT_OF_REPEATED * LATER_THRESHOLD_MAX;
 
 /// Repeated frames that the first experiment waits for, at the least, and what chance adds: the links of a loop must not
 /// begin at the same time.
-const FIRST: u32 = 24;
-const SPREAD: u32 = 48;
+const FIRST_THRESHOLD: u32 = 24;
+const FIRST_THRESHOLD_SPREAD: u32 = 48;
 
-/// What a link that has been there for so long waits for beside: the later one is to find the loop, and to stop.
+/// How many more a link waits for that has been there for so long: the later one is to find the loop, and to stop.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
-const OF_SETTLED: u32 = SPREAD;
+const SETTLED_EXTRA: u32 = FIRST_THRESHOLD_SPREAD;
 
 /// What a later experiment waits for, which doubles, where one after the other shows nothing, up to the last.
-const AFTERWARDS: u32 = 16;
-const MOST_AFTERWARDS: u32 = 256;
+const LATER_THRESHOLD: u32 = 16;
+const LATER_THRESHOLD_MAX: u32 = 256;
 
 /// Where repeated frames stay away for so many times as long as between them, and for so long, another link of a loop may hold
 /// them for an experiment of its own. They are back when so many come within such a time, or after a while in any case; then who
@@ -32,13 +32,14 @@ const MOST_AFTERWARDS: u32 = 256;
 /// has begun.
 const SILENT_TIMES: u64 = 3;
 const SILENCE: Duration = Duration::from_millis(4);
-const BACK: (usize, Duration) = (8, Duration::from_millis(8));
+const BACK_FRAMES: usize = 8;
+const BACK_WITHIN: Duration = Duration::from_millis(8);
 const LONGEST_YIELD: Duration = Duration::from_millis(100);
 const TURNS: u32 = 16;
 const TURN: Duration = Duration::from_millis(2);
 
-/// Experiments that show nothing before there are rests.
-const SOON: u32 = 2;
+/// After so many experiments that showed nothing, and after each later one, there is a rest.
+const FAILURES_UNTIL_REST: u32 = 2;
 
 /// How long traffic that no loop was found in is left alone at first, and at most, doubling so often.
 const FIRST_REST: Duration = Duration::from_millis(200);
@@ -84,7 +85,7 @@ impl Suspicion {
     pub fn new(now: Moment, random: &mut Rng) -> Self {
         Self {
             since: now,
-            spread: random.u32(0..SPREAD),
+            spread: random.u32(0..FIRST_THRESHOLD_SPREAD),
             heat: 0,
             failures: 0,
             threshold: None,
@@ -151,8 +152,7 @@ impl Suspicion {
 
     /// Whether repeated frames come one after the other.
     fn is_dense(&self, now: Moment) -> bool {
-        let (count, within) = BACK;
-        now.since(self.times[(self.next + PACED - count) % PACED]) <= within
+        now.since(self.times[(self.next + PACED - BACK_FRAMES) % PACED]) <= BACK_WITHIN
     }
 
     /// When the first and the last of the latest repeated frames came.
@@ -167,12 +167,15 @@ impl Suspicion {
         u64::try_from(time.as_nanos() * (PACED as u128 - 1) / span_ns).unwrap_or(u64::MAX)
     }
 
-    /// An experiment has shown nothing: after the first of them, the traffic is left alone for a while.
+    /// An experiment has shown nothing: from the second of them on, the traffic is left alone for a while.
     pub fn fail(&mut self, now: Moment) {
-        self.threshold = Some((AFTERWARDS << self.failures.min(MOST_DOUBLINGS)).min(MOST_AFTERWARDS));
+        self.threshold =
+            Some((LATER_THRESHOLD << self.failures.min(MOST_DOUBLINGS)).min(LATER_THRESHOLD_MAX));
         self.failures = self.failures.saturating_add(1);
         self.heat = 0;
-        if let Some(rests) = self.failures.min(MOST_DOUBLINGS + SOON).checked_sub(SOON) {
+        if let Some(rests) =
+            self.failures.min(MOST_DOUBLINGS + FAILURES_UNTIL_REST).checked_sub(FAILURES_UNTIL_REST)
+        {
             self.not_before = now.after((FIRST_REST * (1 << rests)).min(LONGEST_REST));
         }
         self.usual = self.usual.max(self.peak).max(self.in_bin);
@@ -181,23 +184,24 @@ impl Suspicion {
     }
 
     /// A loop was found, and may be there still when frames cross again.
-    pub fn begin_again(&mut self, now: Moment) {
-        self.threshold = Some(AFTERWARDS);
+    pub fn restart_after_loop(&mut self, now: Moment) {
+        self.threshold = Some(LATER_THRESHOLD);
         (self.heat, self.failures, self.not_before) = (0, 0, now);
         (self.peak, self.usual) = (0, 0);
         (self.bin_began, self.in_bin) = (now, 0);
     }
 
     /// A connection has been made, in place of an earlier one, which may be what closes a loop.
-    pub fn begin_anew(&mut self, now: Moment) {
+    pub fn restart_for_connection(&mut self, now: Moment) {
         self.since = now;
-        self.begin_again(now);
+        self.restart_after_loop(now);
         self.threshold = None;
     }
 
     fn threshold(&self, now: Moment) -> u32 {
-        self.threshold
-            .unwrap_or_else(|| FIRST + self.spread + if self.is_settled(now) { OF_SETTLED } else { 0 })
+        self.threshold.unwrap_or_else(|| {
+            FIRST_THRESHOLD + self.spread + if self.is_settled(now) { SETTLED_EXTRA } else { 0 }
+        })
     }
 
     fn is_settled(&self, now: Moment) -> bool {

@@ -44,8 +44,9 @@ use super::{
 use crate::buffer::SendBuffer;
 use crate::frame::Frame;
 
-/// How long the engine's end waits for the kernel to let go of its memory. Cancelled socket operations complete at
-/// once; a kernel that does not let go within this time is given the memory for good.
+/// How long the engine's end waits for the kernel to let go of its memory: in each of so many rounds, so long for a completion,
+/// and so for five seconds at the most. Cancelled socket operations complete at once, in the first round; what completes
+/// may be only a part of what is outstanding. A kernel that does not let go in all that time is given the memory for good.
 const DRAIN_WAIT: Duration = Duration::from_millis(100);
 const DRAIN_ROUNDS: usize = 50;
 

@@ -9,6 +9,9 @@ use super::rule::{Condition, Expression};
 use crate::frame::{ERROR_FLAG, EXTENDED_FLAG, EXTENDED_MAX};
 
 /// Reads one expression. Items are separated by commas; several `#` masks add up.
+///
+/// # Errors
+/// [`FilterError::Candump`] for the first item that cannot be read.
 pub fn parse_candump(expression: &str) -> Result<Expression, FilterError> {
     let mut parsed = Expression::default();
     for item in expression.split(',') {

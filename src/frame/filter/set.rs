@@ -26,6 +26,9 @@ pub struct FilterSet {
 impl FilterSet {
     /// Makes the tables and the kernel's rules. Takes milliseconds for thousands of rules, and memory as the tables
     /// state: for each list of ranges of extended identifiers at most 64 KiB and 4 KiB a range, for masks 8 KiB per 64.
+    ///
+    /// # Errors
+    /// [`FilterError::TooManyMasks`]: more masks and expressions than the tables hold.
     pub fn compile(&self) -> Result<Filter, FilterError> {
         let terms = Terms::new(&self.pass, &self.block, &self.expressions);
         let given = self.expressions.iter().filter_map(|expression| expression.error_mask);

@@ -13,6 +13,9 @@ use super::rule::Rule;
 use crate::frame::{EXTENDED_MAX, Identifier};
 
 /// Reads a list; `source` is what errors call the text, usually its path. No rule at all is a valid list.
+///
+/// # Errors
+/// [`FilterError::Tool`] for the first token that cannot be read, with its line.
 pub fn parse_tool_list(text: &str, source: &str) -> Result<Vec<Rule>, FilterError> {
     let mut rules = Vec::new();
     // Editors of one operating system put a byte order mark in front.

@@ -9,6 +9,9 @@ use super::{NotationError, NotationFault, hex};
 use crate::frame::{CLASSIC_BYTES, ERROR_FLAG, EXTENDED_MAX, Frame, Identifier, Image, Kind, PAYLOAD_OFFSET};
 
 /// Reads one frame. FD flags other than BRS and ESI are dropped, as newer versions of candump write a third.
+///
+/// # Errors
+/// The text is not exactly one frame: the error has the text, and what is wrong with it.
 pub fn parse_compact(text: &str) -> Result<Frame, NotationError> {
     parse(text.as_bytes()).map_err(|fault| NotationError::new(text, fault))
 }

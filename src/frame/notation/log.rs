@@ -64,6 +64,9 @@ fn fill_decimal(field: &mut [u8], mut number: u64) {
 
 /// Reads one line, with or without its newline. Takes one to nine digits of fraction, any white space, lower case, a
 /// raw DLC, FD flags beyond the known ones, and the direction (`R`, `T`, `Rx`, `Tx`) that some writers add.
+///
+/// # Errors
+/// The line has not the fields of a log line, or its time or its frame cannot be read.
 pub fn parse_log_line(line: &str) -> Result<LogLine<'_>, NotationError> {
     let wrong = |fault| NotationError::new(line.trim_end(), fault);
     let mut fields = line.split_ascii_whitespace();

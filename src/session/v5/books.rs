@@ -114,7 +114,7 @@ impl Books {
         &self.outgoing[bus]
     }
 
-    /// The same.
+    /// Our bus's frames for the peer, to count them.
     pub fn outgoing_mut(&mut self, bus: usize) -> &mut Outgoing {
         &mut self.outgoing[bus]
     }
@@ -124,7 +124,7 @@ impl Books {
         &self.incoming[bus]
     }
 
-    /// The same.
+    /// The peer's frames for our bus, to count them.
     pub fn incoming_mut(&mut self, bus: usize) -> &mut Incoming {
         &mut self.incoming[bus]
     }
