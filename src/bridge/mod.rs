@@ -38,6 +38,7 @@ pub mod platform;
 mod reflector;
 mod report;
 mod server;
+mod stop;
 mod tcp;
 mod throttle;
 mod transmit_queue;
@@ -51,7 +52,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use self::bus_socket::BusSocket;
@@ -63,6 +63,7 @@ use self::links::Links;
 use self::platform::System;
 use self::reflector::Reflector;
 use self::report::Intervals;
+use self::stop::Stop;
 use crate::bus::watch::LinkWatch;
 use crate::bus::{self, BusError, BusKind, BusOptions};
 use crate::config::{BridgeConfig, NamedBus, Side};
@@ -152,7 +153,7 @@ fn realtime_advice(priority: u8, error: &io::Error) -> String {
     }
 }
 
-/// Runs a bridge until SIGINT or SIGTERM.
+/// Runs a bridge until SIGINT, SIGTERM or SIGHUP.
 ///
 /// # Errors
 /// What keeps it from starting, for the user. Once it runs, nothing that peers, networks or buses do ends it.
@@ -188,24 +189,9 @@ async fn run_on<E: Engine>(
     end: End,
 ) -> Result<(), BridgeError> {
     let host = chosen.host;
-    let options = BusOptions {
-        receive_queue_bytes: config.receive_queue_bytes,
-        require_fd: config.require_fd,
-        kernel_filter: config.filter.kernel.clone(),
-        error_mask: config.filter.error_mask,
-    };
     let clock = Clock::start();
     let platform = System { clock };
-    let mut buses = Vec::new();
-    let mut bus_lines = Vec::new();
-    for NamedBus { address, .. } in &config.buses {
-        let (bus, line) =
-            BusSocket::start(address.clone(), options.clone(), Rc::clone(&config.filter), &platform)?;
-        let bus = bus.bounded(&config.bounds)?;
-        bus_lines.push(line);
-        bus_lines.extend(bounds::in_words(bus.name(), bus.bounds(), bus.bit_rate()));
-        buses.push(bus);
-    }
+    let (mut buses, mut bus_lines) = open_buses(&config, &platform)?;
     let reflector = if end.allows_bench() { Some(Reflector::start()?) } else { None };
     if let Some(reflector) = &reflector {
         // Behind the user's, which keep their numbers.
@@ -265,17 +251,39 @@ async fn run_on<E: Engine>(
     };
     close(&data_path, &mut stop).await;
     report::distributions(&data_path);
-    report::total(&data_path);
-    intervals.finish(&data_path).await;
+    // Before the last line, which says what could not be written.
     if let Some(recording) = recording {
         tokio::select! {
-            summary = recording.finish() => {
-                info!("recorded {} frames, {} not", summary.recorded, summary.unrecorded);
-            }
+            summary = recording.finish() => report::recorded(summary),
             name = stop.requested() => warn!("{name} again: the end of the record is not written"),
         }
     }
+    report::total(&data_path);
+    intervals.finish(&data_path).await;
     result
+}
+
+/// The user's buses, and what is said of them.
+fn open_buses(
+    config: &BridgeConfig,
+    platform: &System,
+) -> Result<(Vec<BusSocket>, Vec<String>), BridgeError> {
+    let options = BusOptions {
+        receive_queue_bytes: config.receive_queue_bytes,
+        require_fd: config.require_fd,
+        kernel_filter: config.filter.kernel.clone(),
+        error_mask: config.filter.error_mask,
+    };
+    let (mut buses, mut lines) = (Vec::new(), Vec::new());
+    for NamedBus { address, .. } in &config.buses {
+        let (bus, line) =
+            BusSocket::start(address.clone(), options.clone(), Rc::clone(&config.filter), platform)?;
+        let bus = bus.bounded(&config.bounds)?;
+        lines.push(line);
+        lines.extend(bounds::in_words(bus.name(), bus.bounds(), bus.bit_rate()));
+        buses.push(bus);
+    }
+    Ok((buses, lines))
 }
 
 /// Serves clients, or a server, for ever. A server's socket is closed when this is dropped.
@@ -394,25 +402,5 @@ fn backend(host: Host) -> Backend {
     match host {
         Host::Uring => Backend::Uring,
         Host::Tokio => Backend::Blocking,
-    }
-}
-
-/// The two signals that end a bridge in order.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn listen() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    /// Comes back with the signal's name when one has arrived.
-    async fn requested(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-        }
     }
 }

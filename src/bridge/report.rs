@@ -12,7 +12,7 @@ use super::data_path::DataPath;
 use crate::engine::Engine;
 use crate::metrics::histograms::HistogramSet;
 use crate::metrics::{Counters, rate};
-use crate::record::HistogramLog;
+use crate::record::{HistogramLog, Summary};
 
 /// How often losses are said, in one line a link at most, whatever their number; and how often controllers are asked how
 /// they are, which announce little of it themselves.
@@ -52,12 +52,19 @@ impl Intervals {
         if let Some(log) = log {
             let unwritten = log.unwritten();
             let summary = log.finish().await;
-            info!(
-                "histogram log: {} lines written, {} not",
-                summary.recorded,
-                summary.unrecorded + unwritten
-            );
+            match summary.unrecorded + unwritten {
+                0 => info!("histogram log: {} lines written", summary.recorded),
+                lost => warn!("histogram log: {} lines written, {lost} not", summary.recorded),
+            }
         }
+    }
+}
+
+/// Says what a record has.
+pub fn recorded(summary: Summary) {
+    match summary.unrecorded {
+        0 => info!("recorded {} frames", summary.recorded),
+        lost => warn!("recorded {} frames; {lost} could not be written", summary.recorded),
     }
 }
 

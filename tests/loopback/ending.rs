@@ -1,13 +1,14 @@
-//! SIGINT and SIGTERM end a bridge in order and soon, whatever the other end does.
+//! SIGINT, SIGTERM and SIGHUP end a bridge in order and soon, whatever the other end does.
 
 use std::time::{Duration, Instant};
 
 use crate::program::{Program, unique_name};
 use crate::raw_peer::RawPeer;
+use crate::skip::skip;
 use crate::software_bus::Member;
 use crate::{Pair, carry, client, numbered, server};
 
-on_each_engine!(interrupted, terminated, client_first, while_nobody_answers);
+on_each_engine!(interrupted, terminated, hung_up, client_first, while_nobody_answers);
 
 fn interrupted(engine: &'static str) {
     connected(engine, "INT");
@@ -15,6 +16,15 @@ fn interrupted(engine: &'static str) {
 
 fn terminated(engine: &'static str) {
     connected(engine, "TERM");
+}
+
+fn hung_up(engine: &'static str) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+    if u64::from_str_radix(ignored, 16).unwrap() & 1 != 0 {
+        return skip("SIGHUP, which is ignored here (nohup)", None);
+    }
+    connected(engine, "HUP");
 }
 
 /// Ends a program, which must take less than 3 s; returns what it counted.

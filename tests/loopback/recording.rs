@@ -4,12 +4,18 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::program::{PATIENCE, unique_name};
+use crate::program::{Finished, PATIENCE, unique_name};
 use crate::raw_peer::{RawPeer, encoded};
 use crate::software_bus::Member;
 use crate::{Pair, WINDOW, carry, numbered, server};
 
-on_each_engine!(both_ways_on_both_sides, several_clients, one_that_does_not_read, appends_to_what_is_there);
+on_each_engine!(
+    both_ways_on_both_sides,
+    to_a_full_disk,
+    several_clients,
+    one_that_does_not_read,
+    appends_to_what_is_there
+);
 
 /// A recording, removed with its test.
 pub struct Recording {
@@ -76,6 +82,10 @@ fn of_direction(frames: &[String], direction: u8) -> Vec<String> {
     frames.iter().filter(|frame| frame.contains(&mark)).cloned().collect()
 }
 
+fn assert_says(finished: &Finished, end: &str) {
+    assert!(finished.errors.iter().any(|line| line.ends_with(end)), "{:#?}", finished.errors);
+}
+
 fn both_ways_on_both_sides(engine: &'static str) {
     let recordings = [Recording::new(), Recording::new()];
     let pair = Pair::start(engine, &recordings[0].option(), &recordings[1].option());
@@ -87,8 +97,7 @@ fn both_ways_on_both_sides(engine: &'static str) {
     for program in [pair.client, pair.server] {
         let finished = program.interrupt();
         assert_eq!(finished.totals()["unrecorded"], 0);
-        let last = finished.errors.last().unwrap();
-        assert!(last.ends_with(" INFO recorded 6000 frames, 0 not"), "{last}");
+        assert_says(&finished, " INFO recorded 6000 frames");
     }
     for (recording, bus) in recordings.iter().zip([&pair.near_name, &pair.far_name]) {
         let frames = recording.frames(bus);
@@ -96,6 +105,18 @@ fn both_ways_on_both_sides(engine: &'static str) {
         assert_eq!(of_direction(&frames, 2), back);
         assert_eq!(frames.len(), 6_000);
     }
+}
+
+/// The last line of a bridge counts what its disk did not take.
+fn to_a_full_disk(engine: &'static str) {
+    let recording = Recording::new();
+    std::os::unix::fs::symlink("/dev/full", &recording.path).unwrap();
+    let pair = Pair::start(engine, &recording.option(), "");
+    let frames = numbered(1, 300);
+    carry(&pair.near, &[&pair.far], &frames);
+    let finished = pair.server.interrupt();
+    assert_eq!(finished.totals()["unrecorded"], 300);
+    assert_says(&finished, " WARN recorded 0 frames; 300 could not be written");
 }
 
 fn several_clients(engine: &'static str) {
