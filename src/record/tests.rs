@@ -1,6 +1,5 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, symlink};
-use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::task::LocalSet;
@@ -10,6 +9,10 @@ use crate::frame::{Frame, Identifier};
 use crate::metrics::histograms::{Histograms, Kind};
 use crate::moment::WallTime;
 use crate::skip::skip;
+use full_device::full_device;
+
+#[path = "../../tests/common/full_device.rs"]
+mod full_device;
 
 /// A folder of one test's own, removed with it.
 struct Folder(PathBuf);
@@ -30,12 +33,6 @@ impl Drop for Folder {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.0).unwrap();
     }
-}
-
-/// Held by a test that writes to /dev/full: as any file, it has one writer at a time.
-fn full_disk() -> MutexGuard<'static, ()> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Runs the same test with each backend that this machine allows.
@@ -118,7 +115,7 @@ fn a_full_disk_is_counted_and_ends_nothing() {
         skip("this machine has no /dev/full", None);
         return;
     }
-    let _alone = full_disk();
+    let _alone = full_device();
     let folder = Folder::new("full");
     let path = folder.file("full.log");
     symlink("/dev/full", &path).unwrap();
@@ -236,7 +233,7 @@ fn a_histogram_log_on_a_full_disk_is_counted_and_ends_nothing() {
         skip("this machine has no /dev/full", None);
         return;
     }
-    let _alone = full_disk();
+    let _alone = full_device();
     with_each_backend(async |backend| {
         let summary = log_to(Path::new("/dev/full"), backend).await;
         assert_eq!(summary, Summary { recorded: 0, unrecorded: 7 });

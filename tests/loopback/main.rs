@@ -10,6 +10,9 @@ mod books;
 #[path = "../common/every_kind.rs"]
 mod every_kind;
 
+#[path = "../common/full_device.rs"]
+mod full_device;
+
 #[path = "../common/loops.rs"]
 mod common_loops;
 

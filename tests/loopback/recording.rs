@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::full_device::full_device;
 use crate::program::{Finished, PATIENCE, unique_name};
 use crate::raw_peer::{RawPeer, encoded};
 use crate::software_bus::Member;
@@ -109,6 +110,7 @@ fn both_ways_on_both_sides(engine: &'static str) {
 
 /// The last line of a bridge counts what its disk did not take.
 fn to_a_full_disk(engine: &'static str) {
+    let _alone = full_device();
     let recording = Recording::new();
     std::os::unix::fs::symlink("/dev/full", &recording.path).unwrap();
     let pair = Pair::start(engine, &recording.option(), "");
