@@ -27,7 +27,7 @@ impl Address {
         raw.sun_family = libc::AF_UNIX as libc::sa_family_t;
         let room = raw.sun_path.get_mut(1..=name.len())?;
         for (target, byte) in room.iter_mut().zip(name.bytes()) {
-            *target = byte.cast_signed();
+            *target = byte as libc::c_char;
         }
         let length = mem::offset_of!(libc::sockaddr_un, sun_path) + 1 + name.len();
         Some(Self { raw, length: length as libc::socklen_t })
@@ -232,7 +232,8 @@ pub(super) fn monotonic_ns() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is writable. The call cannot fail for this clock and a good pointer.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    now.tv_sec.unsigned_abs() * NANOSECONDS + now.tv_nsec.unsigned_abs()
+    // 32 bits each on some machines: not for as long as one runs.
+    now.tv_sec as u64 * NANOSECONDS + now.tv_nsec as u64
 }
 
 /// Keeps every signal from this thread, so that the program's own thread handles them.
