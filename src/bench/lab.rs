@@ -31,6 +31,8 @@ pub struct Lab<'a> {
     repeated: u32,
     /// The trial that a search has found.
     judged: Option<usize>,
+    /// Whether that trial was good only when it was made again.
+    judged_again: bool,
     /// What ended the test, if it was not the one who started it.
     broken: Option<String>,
     /// Engine and protocol of the bridges, as of the last trial.
@@ -49,6 +51,7 @@ impl<'a> Lab<'a> {
             intervals: IntervalHistograms::new(),
             repeated: 0,
             judged: None,
+            judged_again: false,
             broken: None,
             bridge: (None, None),
         }
@@ -112,7 +115,7 @@ impl<'a> Lab<'a> {
     /// As [`Lab::run`].
     pub fn attempt(&mut self, plan: Plan) -> Result<Attempt, BenchError> {
         let again = Plan { label: format!("{}, again", plan.label), ..plan.clone() };
-        for plan in [plan, again] {
+        for (is_again, plan) in [(false, plan), (true, again)] {
             if self.run_until_valid(plan)? != Ending::Over {
                 return Ok(Attempt::Over);
             }
@@ -121,6 +124,7 @@ impl<'a> Lab<'a> {
             }
             if self.is_clean(self.last()) {
                 self.judged = Some(self.trials.len() - 1);
+                self.judged_again = is_again;
                 return Ok(Attempt::Good);
             }
         }
@@ -178,6 +182,11 @@ impl<'a> Lab<'a> {
     pub fn judged_lateness_ns(&self) -> u64 {
         let judged = self.judged.map(|index| &self.trials[index].directions);
         judged.into_iter().flatten().map(|one| one.lateness.max_ns).max().unwrap_or(0)
+    }
+
+    /// What is to be said behind a search's answer if its trial had failed before.
+    pub fn which_try(&self) -> &'static str {
+        if self.judged_again { " in the second try" } else { "" }
     }
 
     /// What is to be said of the test as a whole.

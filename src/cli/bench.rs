@@ -178,10 +178,10 @@ struct MethodArguments {
     /// Latency and loss at 10 % to 120 % of the load
     #[arg(long, group = "method")]
     sweep: bool,
-    /// Search for the highest rate without loss
+    /// Search for the highest rate without loss: one that fails is tried a second time
     #[arg(long, group = "method", conflicts_with_all = ["load", "fps", "flood", "frames"])]
     throughput: bool,
-    /// Search for the longest burst without loss; --burst=COUNT is a load: so many frames at once, ten times a second
+    /// Search for the longest burst without loss: one that fails is tried a second time; --burst=COUNT is a load: so many frames at once, ten times a second
     #[arg(long, group = "method", value_name = "COUNT", require_equals = true, value_parser = parse_frames, conflicts_with_all = ["pattern", "replay", "load", "fps", "flood", "frames"])]
     burst: Option<Option<u64>>,
     /// One trial for so long, for example 8h

@@ -45,8 +45,9 @@ pub fn burst(lab: &mut Lab<'_>, tolerance: f64) -> Result<Answer, BenchError> {
     let at_least = if bound == Bound::Path { "" } else { "at least " };
     let taken_ns = lab.judged_lateness_ns();
     let text = format!(
-        "bursts of {at_least}{} frames, {EVERY:?} apart, arrive without loss; the bus took each within {}",
+        "bursts of {at_least}{} frames, {EVERY:?} apart, arrive without loss{}; the bus took each within {}",
         grouped(longest),
+        lab.which_try(),
         time(taken_ns)
     );
     let finding = Finding {
