@@ -434,7 +434,7 @@ pub fn run(arguments: &BenchArguments) -> Result<u8, Failure> {
     }
     let (document, intervals) =
         bench::run(&config).map_err(|error| Failure::new(error.is_usage(), &error))?;
-    let mut text = summary(&document, screen::width(), screen::is_coloured());
+    let mut text = summary(&document, screen::page(), screen::is_coloured());
     // The report first: it is kept though nobody looks on, and what was measured is shown though it could not be kept.
     let mut written = Ok(());
     if let Some(folder) = &config.out {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::document::{Direction, Report, Trial};
 use super::summary::title;
-use super::text::{Table, paragraph, shortened};
+use super::text::{Page, Table, paragraph, shortened};
 use super::units;
 
 /// Reports that are compared, the first being what the others are held against.
@@ -97,26 +97,26 @@ impl<'a> Comparison<'a> {
     }
 
     /// As text: verdicts, what to mind, and a table for each direction.
-    pub fn text(&self, width: usize) -> String {
+    pub fn text(&self, page: Page) -> String {
         let mut lines = Vec::new();
         for (name, report) in self.names.iter().zip(&self.reports) {
             let verdict = format!("{}  {}", report.verdict.result.word(), report.verdict.text);
-            lines.extend(paragraph(&format!("{}  ", shortened(name, 24)), &verdict, width, 2));
+            lines.extend(paragraph(&format!("{}  ", shortened(name, 24)), &verdict, page.width, 2));
         }
         for note in &self.notes {
-            lines.extend(paragraph("  * ", note, width, 3));
+            lines.extend(paragraph("  * ", note, page.width, 3));
         }
         for block in &self.blocks {
             lines.push(String::new());
-            lines.extend(self.table(block).lines(width));
+            lines.extend(self.table(block, page).lines(page));
         }
         lines.join("\n") + "\n"
     }
 
-    fn table(&self, block: &Block<'_>) -> Table {
+    fn table(&self, block: &Block<'_>, page: Page) -> Table {
         let mut table = Table::new([block.heading.as_str()]);
         for (index, name) in self.names.iter().enumerate() {
-            table.heading(shortened(name, 20));
+            table.heading(page.shortened(name, 20));
             if index > 0 {
                 table.heading(String::new());
             }

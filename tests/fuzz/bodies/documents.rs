@@ -21,9 +21,10 @@ pub fn documents(bytes: &[u8]) {
     };
     let written = serde_json::to_vec(&read).expect("a report is a document");
     assert_eq!(report::parse(path, &written).expect("what was written is read"), read);
-    assert!(!report::summary(&read, 80, true).is_empty());
+    let page = report::Page { width: 80, cuts: true };
+    assert!(!report::summary(&read, page, true).is_empty());
     let pair = [(PathBuf::from("one.json"), read.clone()), (PathBuf::from("two.json"), read)];
-    assert!(!report::comparison(&pair, 100).is_empty());
+    assert!(!report::comparison(&pair, page).is_empty());
     assert!(report::comparison_page(&pair).contains("</html>"));
     if let Err(error) = report::merge(&pair) {
         assert_one_line(&error.to_string());
