@@ -126,6 +126,9 @@ pub fn run(arguments: &SendArguments) -> Result<(), SendError> {
     let require_fd = sources.iter().any(|source| matches!(source, Source::Frame(frame) if is_fd(frame)));
     let address = BusAddress::parse(arguments.can_interface.into(), &arguments.bus)?;
     let mut sender = Sender::open(address.clone(), require_fd)?;
+    if address.kind == BusKind::Software && software::is_hosted_here(&address.name) {
+        logging::say(&format!("canip_peer send: nobody else is on software bus {}", address.name));
+    }
     let result = sources.iter().try_for_each(|source| match source {
         Source::Frame(frame) => sender.send(frame),
         Source::StandardInput => send_lines(&mut sender, io::stdin().lock()),
