@@ -110,13 +110,24 @@ fn a_folder_that_cannot_be_is_refused_before_the_test() {
     assert!(began.elapsed() < Duration::from_secs(5));
 }
 
-/// A bridge that ends while it is measured is no path any more.
 #[test]
-fn a_bridge_that_cannot_start_says_why() {
-    let finished = start("--can-interface software -- --no-such-option").finish();
-    assert_eq!(finished.status.code(), Some(1));
-    let last = finished.errors.last().unwrap();
-    assert!(last.contains("the server did not get as far as") && last.contains("--no-such-option"), "{last}");
+fn options_that_a_bridge_does_not_take_are_the_users() {
+    for (options, role, said) in [
+        ("--no-such-option", "server", "unexpected argument '--no-such-option' found"),
+        ("--allow-bench", "client", "unexpected argument '--allow-bench' found"),
+        (
+            "--protocol 6",
+            "server",
+            "invalid value '6' for '--protocol <VERSION>' [possible values: auto, 4.0, 4.1, 5]",
+        ),
+    ] {
+        let finished = start(&format!("--can-interface software -- {options}")).finish();
+        assert_eq!(finished.status.code(), Some(2), "{:?}", finished.errors);
+        assert_eq!(
+            *finished.errors.last().unwrap(),
+            format!("canip_peer: options for the bridge behind --: its {role} refuses them: {said}")
+        );
+    }
 }
 
 #[test]

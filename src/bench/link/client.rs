@@ -3,7 +3,7 @@
 use tokio::time::{Instant, timeout_at};
 
 use super::super::error::BenchError;
-use super::super::process::{BridgeProcess, PATIENCE, ProcessError, note};
+use super::super::process::{BridgeProcess, PATIENCE, note};
 use super::Link;
 use crate::wire::echo;
 
@@ -57,7 +57,7 @@ impl Client {
             }
             note(&mut said, line);
         }
-        Err(ProcessError::Silent { role: "client", awaited: CONNECTED, said }.into())
+        Err(process.silent(CONNECTED, said).into())
     }
 }
 
