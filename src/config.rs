@@ -111,6 +111,8 @@ pub struct LoadBound {
     pub millionths: u32,
     /// How fast a bus is that does not say so itself.
     pub bit_rate: Option<BitRate>,
+    /// Whether there is one bus alone: it is that bus's rate then, and must be if it says one itself.
+    pub is_for_one_bus: bool,
 }
 
 /// Which end of the connection a bridge is.

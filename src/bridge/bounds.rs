@@ -45,7 +45,7 @@ mod tests {
             say(&allowed, None).unwrap(),
             "can0: at most this of all peers together: what passes --tx-allow"
         );
-        let load = Some(LoadBound { millionths: 125_000, bit_rate: None });
+        let load = Some(LoadBound { millionths: 125_000, bit_rate: None, is_for_one_bus: true });
         let all = Bounds { read_only: false, allow, frames_per_s: Some(1_000), load };
         assert_eq!(
             say(&all, Some(BitRate { nominal: 500_000, data: Some(2_000_000) })).unwrap(),

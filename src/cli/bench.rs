@@ -389,7 +389,11 @@ fn read_log(place: &str) -> Result<Replay, Failure> {
         Some((name, interface)) if !std::path::Path::new(place).exists() => (name, Some(interface)),
         _ => (place, None),
     };
-    let file = File::open(name).map_err(|error| Failure::Runtime(format!("{name}: {error}")))?;
+    let file = File::open(name).map_err(|error| {
+        Failure::Runtime(format!(
+            "--replay {name}: {error}: give a candump log, as candump -l and --record write it"
+        ))
+    })?;
     let replay = Replay::read(name, BufReader::new(file), interface);
     let replay = replay.map_err(|error| Failure::Runtime(error.to_string()))?;
     for (count, what) in [

@@ -12,6 +12,16 @@ pub fn parse_host(text: &str) -> Result<String, String> {
     if bare.is_empty() { Err("give a name or an address".to_owned()) } else { Ok(bare.to_owned()) }
 }
 
+/// A host whose port is another option's.
+pub fn parse_host_alone(text: &str) -> Result<String, String> {
+    match parse_host_and_port(text) {
+        Ok((host, Some(port))) => {
+            Err(format!("the port is an option of its own: --host {host} --port {port}"))
+        }
+        _ => parse_host(text),
+    }
+}
+
 /// A host, with a port or without one. An IPv6 address with a port stands in brackets.
 pub fn parse_host_and_port(text: &str) -> Result<(String, Option<u16>), String> {
     let is_bare_ipv6 = text.matches(':').count() > 1 && !text.starts_with('[');
@@ -202,6 +212,19 @@ mod tests {
         assert_eq!(parse_host("[::1]"), Ok("::1".to_owned()));
         assert_eq!(parse_host("pi.local"), Ok("pi.local".to_owned()));
         assert!(parse_host("").is_err());
+    }
+
+    #[test]
+    fn a_port_behind_a_host_is_told_where_it_belongs() {
+        for host in ["pi.local", "2001:db8::1", "[::1]"] {
+            assert_eq!(parse_host_alone(host), parse_host(host));
+        }
+        for (text, options) in
+            [("127.0.0.1:3333", "--host 127.0.0.1 --port 3333"), ("[::1]:3333", "--host ::1 --port 3333")]
+        {
+            assert_eq!(parse_host_alone(text), Err(format!("the port is an option of its own: {options}")));
+        }
+        assert!(parse_host_alone("").is_err());
     }
 
     #[test]
