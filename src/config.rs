@@ -96,6 +96,8 @@ pub struct BitRate {
 pub struct Bounds {
     /// Nothing at all; there is no other bound then.
     pub read_only: bool,
+    /// Whatever they may, nothing of the bus is sent to them.
+    pub write_only: bool,
     /// Frames that pass this; `None` for all.
     pub allow: Option<Rc<Filter>>,
     /// So many frames a second.

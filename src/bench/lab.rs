@@ -12,6 +12,7 @@ use super::subject::{Done, Subject};
 use super::trial::Plan;
 use super::watch::{Ending, Watch};
 use crate::load::Load;
+use crate::metrics::{counted, was};
 use crate::report::IntervalHistograms;
 use crate::report::document::{Outcome, Trial, Verdict};
 use crate::report::units::{grouped, time};
@@ -192,7 +193,12 @@ impl<'a> Lab<'a> {
     /// What is to be said of the test as a whole.
     pub fn remarks(&self) -> Vec<String> {
         let repeated = (self.repeated > 0).then(|| {
-            format!("{} trials were made again, because the test itself had been too slow", self.repeated)
+            let repeated = self.repeated.into();
+            format!(
+                "{} {} made again, because the test itself had been too slow",
+                counted(repeated, "trial"),
+                was(repeated)
+            )
         });
         self.broken.clone().into_iter().chain(repeated).collect()
     }

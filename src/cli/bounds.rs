@@ -44,6 +44,7 @@ impl BoundArgs {
         let bit_rate = self.bitrate.map(|nominal| BitRate { nominal, data: data_bit_rate });
         Ok(Bounds {
             read_only: self.read_only,
+            write_only: self.write_only,
             allow: self.allowed()?.map(Rc::new),
             frames_per_s: self.tx_rate,
             load: self.tx_load.map(|millionths| LoadBound {

@@ -20,6 +20,7 @@ use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, Packet, Receiv
 use crate::frame::Image;
 use crate::frame::filter::{Filter, FilterError, FilterSet, parse_candump};
 use crate::frame::notation::{IdColumn, LOG_LINE_BYTES_MAX, write_dump_line, write_log_line};
+use crate::metrics::counted;
 use crate::moment::WallTime;
 
 /// Receive queue to ask a SocketCAN interface for: five seconds of a busy 1 Mbit/s bus (some 8,000 frames a second,
@@ -379,7 +380,8 @@ impl Drops {
         }
         let (more, total) = (self.total - self.told, self.total);
         logging::say(&format!(
-            "canip_peer dump: {name}: {more} frames dropped because they were read too slowly ({total} in all)"
+            "canip_peer dump: {name}: {} dropped because of reading too slowly ({total} in all)",
+            counted(more, "frame")
         ));
         self.told = self.total;
         self.told_at = Some(Instant::now());

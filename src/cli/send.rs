@@ -12,6 +12,7 @@ use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, OpenBus, softw
 use crate::frame::filter::KernelFilter;
 use crate::frame::notation::{NotationError, parse_compact, parse_log_line};
 use crate::frame::{Frame, Kind};
+use crate::metrics::counted;
 
 /// How long one frame may wait for a place in the transmit queue. On a bus that works a place becomes free within
 /// milliseconds; on one where nobody acknowledges, never.
@@ -73,8 +74,9 @@ pub enum SendError {
     /// The transmit queue stayed full.
     #[error(
         "{bus}: no room in the transmit queue for {} s: see that another node acknowledges at the same bit rate, \
-         and that frames of higher priority leave room; {sent} frames were sent",
-        SEND_LIMIT.as_secs()
+         and that frames of higher priority leave room; {} sent",
+        SEND_LIMIT.as_secs(),
+        counted(*.sent, "frame")
     )]
     QueueFull {
         /// The bus.
@@ -97,7 +99,7 @@ pub enum SendError {
         bus: String,
     },
     /// The kernel refused a frame.
-    #[error("{bus}: cannot send: {source}; {sent} frames were sent")]
+    #[error("{bus}: cannot send: {source}; {} sent", counted(*.sent, "frame"))]
     System {
         /// The bus.
         bus: String,

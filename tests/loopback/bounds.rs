@@ -67,7 +67,7 @@ fn only_what_is_allowed(engine: &'static str) {
     assert_eq!(pair.near.wait(3), allowed);
     // It says nothing of what goes to the peer.
     carry(&pair.near, &[&pair.far], &denied.map(str::to_owned));
-    pair.server.wait_error("frames of the peer kept off the bus (see --read-only, --tx-allow;");
+    pair.server.wait_error(" of the peer kept off the bus (see --read-only, --tx-allow;");
     pair.client.interrupt().totals();
     let totals = pair.server.interrupt().totals();
     assert_eq!((totals["received"], totals["denied"], totals["refused"]), (3, 4, 0), "{totals:?}");
