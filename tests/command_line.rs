@@ -484,6 +484,17 @@ fn recordings_that_cannot_be_made() {
 }
 
 #[test]
+fn offers_that_a_version_does_not_know() {
+    for (options, why) in [
+        ("--no-seq --protocol 5", "--no-seq: version 5 always numbers frames"),
+        ("--no-seq --protocol 4.0", "--no-seq: version 4.0 has no sequence numbers anyway"),
+        ("--timestamp --protocol 4.0", "--timestamp: version 4.0 has no times"),
+    ] {
+        wrong_usage(options, &format!("{why}: leave it out, or choose another --protocol"));
+    }
+}
+
+#[test]
 fn a_histogram_log_without_intervals() {
     wrong_usage(
         "--histogram-log /nosuchfolder/bus.hlog --stats-interval 0",

@@ -64,7 +64,7 @@ pub struct ServerArgs {
     /// Answer the load tests of clients (canip_peer bench --connect), on a bus of its own
     #[arg(long, help_heading = LINK, display_order = 2)]
     allow_bench: bool,
-    /// Clients at the same time; more are turned away, and try again
+    /// Clients at the same time, 1 to 320; more are turned away, and try again
     #[arg(long, value_name = "CLIENTS", help_heading = LINK, display_order = 3, default_value_t = DEFAULT_CLIENTS, value_parser = parse_clients, allow_negative_numbers = true)]
     max_clients: usize,
 }
@@ -203,7 +203,7 @@ struct ConnectionArgs {
     /// Never sleep while connected: the least delay, for a whole processor
     #[arg(long)]
     busy_poll: bool,
-    /// Run before all ordinary programs, at real-time priority 1 or this (SCHED_FIFO): a busy machine then delays frames less (as root)
+    /// Run before all ordinary programs, at real-time priority 1 or this (SCHED_FIFO): a busy machine then delays frames less (root, or ulimit -r)
     #[arg(long, value_name = "PRIORITY", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_priority)]
     realtime: Option<u8>,
 }
@@ -288,6 +288,7 @@ impl LinkArgs {
         let kind = self.bus.can_interface.into();
         let buses = self.bus.named(kind)?;
         let max_age_ms = u64::from(self.connection.max_age);
+        self.connection.refuse_contradictions()?;
         if self.connection.busy_poll && self.connection.realtime.is_some() {
             return Err(Failure::Usage(
                 "--realtime with --busy-poll: of threads that never sleep the kernel stops real-time ones for a part of \
@@ -385,6 +386,24 @@ impl BusArgs {
             buses.push(NamedBus { matched_by: matched_by.to_owned(), address });
         }
         Ok(buses)
+    }
+}
+
+impl ConnectionArgs {
+    /// What is offered in greetings has no place where there are none, and none where nothing is to be chosen from.
+    fn refuse_contradictions(&self) -> Result<(), Failure> {
+        let option = match (self.no_seq, self.timestamp) {
+            (true, _) => "--no-seq",
+            (_, true) => "--timestamp",
+            (false, false) => return Ok(()),
+        };
+        let why = match (self.protocol, option) {
+            (ProtocolArg::V40, "--no-seq") => "version 4.0 has no sequence numbers anyway",
+            (ProtocolArg::V40, _) => "version 4.0 has no times",
+            (ProtocolArg::V5, "--no-seq") => "version 5 always numbers frames",
+            _ => return Ok(()),
+        };
+        Err(Failure::Usage(format!("{option}: {why}: leave it out, or choose another --protocol")))
     }
 }
 

@@ -118,6 +118,28 @@ pub fn parse_frames(text: &str) -> Result<u64, String> {
     frames.ok_or_else(|| "give a number of frames, 1 or more".to_owned())
 }
 
+/// A time without a frame after which to end.
+pub fn parse_quiet_ms(text: &str) -> Result<u64, String> {
+    let milliseconds = text.parse().ok().filter(|&milliseconds| milliseconds > 0);
+    milliseconds.ok_or_else(|| "give milliseconds, 1 or more".to_owned())
+}
+
+/// Frames a second; what of them can be sent the load says.
+pub fn parse_rate(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| "give frames a second, for example 1000".to_owned())
+}
+
+/// Rounds of a comparison: in fewer, no difference can be told from chance.
+pub fn parse_rounds(text: &str) -> Result<u32, String> {
+    let rounds = text.parse().ok().filter(|rounds| (9..=1_000).contains(rounds));
+    rounds.ok_or_else(|| "give a number of rounds, 9 to 1000".to_owned())
+}
+
+/// What random contents begin with.
+pub fn parse_seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("give a whole number, 0 to {}", u64::MAX))
+}
+
 /// A length of time with its unit, `500ms`, `10s`, `1h 30m`; a month at most.
 pub fn parse_length_of_time(text: &str) -> Result<Duration, String> {
     const LONGEST: Duration = Duration::from_secs(31 * 86_400);
@@ -281,6 +303,20 @@ mod tests {
         for wrong in ["0", "-1", "1.5", "many", ""] {
             assert!(parse_frames(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_a_load_test_is_told_has_limits() {
+        assert_eq!([parse_rounds("9"), parse_rounds("1000")], [Ok(9), Ok(1_000)]);
+        for wrong in ["8", "1001", "-1", "ten", ""] {
+            assert!(parse_rounds(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_seed("18446744073709551615"), Ok(u64::MAX));
+        assert_eq!(parse_quiet_ms("1"), Ok(1));
+        for wrong in ["-1", "0.5", "x", ""] {
+            assert!(parse_seed(wrong).is_err() && parse_quiet_ms(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_quiet_ms("0").is_err() && parse_rate("fast").is_err());
     }
 
     #[test]

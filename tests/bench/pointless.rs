@@ -43,6 +43,9 @@ fn a_wish_that_cannot_be_is_refused_in_one_line() {
         ("--fps -1", "give 0.1 to 1000000 frames a second"),
         ("--len 9", "a classic frame has 0 to 8"),
         ("--fd --len 9", "CAN FD frames of 9 bytes"),
+        ("--fd --len 65", "give 0 to 8, 12, 16, 20, 24, 32, 48 or 64"),
+        ("--seed x", "give a whole number, 0 to 18446744073709551615"),
+        ("--fps fast", "give frames a second, for example 1000"),
         ("--bitrate 5", "give 10000 to 1000000 bit/s"),
         ("--duration 10", "give a number with its unit"),
         ("--duration 0s", "nothing would be measured"),
@@ -72,7 +75,7 @@ fn a_wish_that_cannot_be_is_refused_in_one_line() {
         ("--burst=50 --tolerance 5%", "goes with --throughput"),
         ("--throughput --tolerance 0.05%", "give 0.1 to 50 percent"),
         ("--throughput --tolerance 51%", "give 0.1 to 50 percent"),
-        ("--tune --rounds 8", "8 is not in 9..=1000"),
+        ("--tune --rounds 8", "give a number of rounds, 9 to 1000"),
         ("--rounds 10", "--tune"),
     ] {
         let finished = start(options).finish();
