@@ -4,6 +4,9 @@ use super::document::{Bridge, Counts, Direction, Finding, Method, Outcome, Repor
 use super::text::{Page, Table, paragraph, shortened};
 use super::units::{self, grouped, one_line, time};
 
+/// What stands in front of the number in the name of a trial of bursts.
+pub const BURST_LABEL: &str = "bursts of ";
+
 /// Lines of a screen, less the two where the command stands and the prompt.
 const LINES_MAX: usize = 22;
 
@@ -329,9 +332,6 @@ fn many_trials(method: Method, trials: &[Trial], room: usize, page: Page) -> Vec
     }
     lines
 }
-
-/// What stands in front of the number in the name of a trial of bursts.
-pub const BURST_LABEL: &str = "bursts of ";
 
 fn row(method: Method, trial: &Trial) -> [String; 8] {
     let sum = |of: fn(&Direction) -> f64| trial.directions.iter().map(of).sum::<f64>();
