@@ -60,6 +60,11 @@ pub async fn connect<E: Engine>(target: &Target, keepalive: Option<Keepalive>, d
                 let restarts = matches!(ending, Ending::ClosedByPeer) && start.elapsed() >= WORKED;
                 (format!("connection to {target} ended: {ending}"), LONGEST_TURNED_AWAY, restarts)
             }
+            Ok(Ended { ending: Ending::ClosedByPeer, was_open: false }) => (
+                format!("{target} did not greet, and closed the connection: its log says why"),
+                LONGEST_TURNED_AWAY,
+                false,
+            ),
             Ok(Ended { ending, was_open: false }) => {
                 let what = if has_greeted(&ending) { "refused" } else { "did not greet" };
                 (format!("{target} {what}: {ending}"), LONGEST_TURNED_AWAY, false)

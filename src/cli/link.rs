@@ -380,7 +380,7 @@ impl BusArgs {
             }
             if !matched_by.is_empty() && buses.iter().any(|other| other.matched_by == matched_by) {
                 return Err(usage(format!(
-                    "the name {matched_by} a second time: give each bus one of its own"
+                    "another bus has the name {matched_by}: give each one of its own"
                 )));
             }
             buses.push(NamedBus { matched_by: matched_by.to_owned(), address });

@@ -19,7 +19,7 @@ pub struct Client {
 const CONNECTED: &str = "connected to ";
 
 /// What a client says that will not be connected, or not as it should.
-const FAILURES: [&str; 4] = ["cannot connect to ", " did not greet: ", " refused: ", " ended: "];
+const FAILURES: [&str; 4] = ["cannot connect to ", " did not greet", " refused: ", " ended: "];
 
 /// What it says of a server that has no bus for load tests.
 const REFUSAL: &str = "answers no load tests";
