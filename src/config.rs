@@ -96,6 +96,8 @@ pub struct BitRate {
 pub struct Bounds {
     /// Nothing at all; there is no other bound then.
     pub read_only: bool,
+    /// Whatever they may, nothing of the bus is sent to them.
+    pub write_only: bool,
     /// Frames that pass this; `None` for all.
     pub allow: Option<Rc<Filter>>,
     /// So many frames a second.
@@ -111,6 +113,8 @@ pub struct LoadBound {
     pub millionths: u32,
     /// How fast a bus is that does not say so itself.
     pub bit_rate: Option<BitRate>,
+    /// Whether there is one bus alone: it is that bus's rate then, and must be if it says one itself.
+    pub is_for_one_bus: bool,
 }
 
 /// Which end of the connection a bridge is.

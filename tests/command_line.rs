@@ -200,6 +200,11 @@ fn a_wrong_value_is_named_with_what_would_be_right() {
         2,
         "invalid value '0' for '--port <PORT>': give a number from 1 to 65535",
     );
+    refused(
+        "client --can can0 --host 127.0.0.1:3333",
+        2,
+        "invalid value '127.0.0.1:3333' for '--host <HOST>': the port is an option of its own: --host 127.0.0.1 --port 3333",
+    );
     for (option, value, place, values) in [
         ("--protocol", "6", "<VERSION>", "auto, 4.0, 4.1, 5"),
         ("--engine", "diesel", "<ENGINE>", "auto, uring, epoll"),
@@ -258,6 +263,20 @@ fn names_that_no_bus_can_have() {
             ),
         );
     }
+    refused(
+        "server --port 0 --can-interface software --can bus0@",
+        2,
+        "software bus bus0 has no bit rate behind the @: give 1000 to 1000000, for example bus0@500000",
+    );
+    refused(
+        "server --port 0 --can-interface software --can bus0 --can bus0",
+        2,
+        "--can bus0: the same bus a second time: leave it out once",
+    );
+    let kept = "--can canip-bench=...: the name canip-bench is kept for load tests: give another one";
+    let named = "server --port 0 --can-interface software --can canip-bench=bus0";
+    refused(named, 2, &format!("{kept}, or --allow-bench for load tests"));
+    refused(&format!("{named} --allow-bench"), 2, kept);
     let interface = "\"interface-of-many-letters\" is no interface name (1 to 15 characters): see which CAN interfaces \
                      there are with: ip -br link show type can";
     refused("server --port 0 --can interface-of-many-letters", 2, interface);
@@ -321,8 +340,20 @@ fn filters_that_cannot_be_meant() {
         wrong_usage(
             &format!("{option} /nosuchfolder/filter.txt"),
             &format!(
-                "cannot read filter file /nosuchfolder/filter.txt: No such file or directory (os error 2): give {option} \
-                 a text file"
+                "cannot read filter file /nosuchfolder/filter.txt: No such file or directory (os error 2): see that the \
+                 name is right, or leave {option} out"
+            ),
+        );
+        wrong_usage(
+            &format!("{option} /"),
+            &format!(
+                "cannot read filter file /: Is a directory (os error 21): give {option} a text file of identifiers"
+            ),
+        );
+        wrong_usage(
+            &format!("{option} /dev/zero"),
+            &format!(
+                "cannot read filter file /dev/zero: larger than 16 MiB: give {option} a text file of identifiers"
             ),
         );
         let wrong = TextFile::new("0x100\n0x200-0x2FF, 0x7000 # too large\n");
@@ -412,6 +443,24 @@ fn a_part_of_the_time_of_a_bus_without_a_bit_rate() {
 }
 
 #[test]
+fn a_bit_rate_that_the_bus_has_not() {
+    let bus = unique_name("rate");
+    let server = format!("server --can-interface software --can {bus}@500000 --port 0 --tx-load 30");
+    refused(
+        &format!("{server} --bitrate 250000"),
+        2,
+        &format!("--bitrate 250000: {bus} has a bit rate of its own, 500000 bit/s: leave --bitrate out"),
+    );
+    let agreeing = Program::bridge(&format!("{server} --bitrate 500000"));
+    agreeing.port();
+    agreeing.interrupt().totals();
+    // Of several buses, some may have none of their own.
+    let several = Program::bridge(&format!("{server} --can {bus}-2 --bitrate 250000"));
+    several.port();
+    several.interrupt().totals();
+}
+
+#[test]
 fn recordings_that_cannot_be_made() {
     let folder = std::env::temp_dir().join(unique_name("canip-nosuch-"));
     let folder = folder.display();
@@ -432,6 +481,17 @@ fn recordings_that_cannot_be_made() {
              can be written"
         ),
     );
+}
+
+#[test]
+fn offers_that_a_version_does_not_know() {
+    for (options, why) in [
+        ("--no-seq --protocol 5", "--no-seq: version 5 always numbers frames"),
+        ("--no-seq --protocol 4.0", "--no-seq: version 4.0 has no sequence numbers anyway"),
+        ("--timestamp --protocol 4.0", "--timestamp: version 4.0 has no times"),
+    ] {
+        wrong_usage(options, &format!("{why}: leave it out, or choose another --protocol"));
+    }
 }
 
 #[test]

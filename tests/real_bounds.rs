@@ -266,7 +266,7 @@ fn read_only_and_error_frames() {
     for frame in ["123#01", "18DAF110#02"] {
         command(&format!("cansend {far} {frame}")).unwrap();
     }
-    pair.server.wait_error("frames of the peer kept off the bus (see --read-only, --tx-allow;");
+    pair.server.wait_error(" of the peer kept off the bus (see --read-only, --tx-allow;");
     // An error frame and one behind it: only the latter comes out at the far end.
     for frame in ["20000080#0000000000000000", "124#03"] {
         command(&format!("cansend {near} {frame}")).unwrap();

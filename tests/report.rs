@@ -317,7 +317,11 @@ fn what_is_no_report_is_refused_in_a_line() {
     let missing = folder.0.join("missing");
     assert_eq!(
         unread(&missing),
-        format!("{}: cannot read: No such file or directory (os error 2)", missing.display())
+        format!(
+            "{}: cannot read: No such file or directory (os error 2): give the report.json that `bench --out` wrote into its \
+             folder",
+            missing.display()
+        )
     );
     assert!(unread(&folder.0).contains("cannot read: Is a directory"));
 }
@@ -663,6 +667,16 @@ fn reports_of_one_load_are_added_up() {
     assert!(report::read(&directory.join("report.json")).unwrap() == sum);
 }
 
+#[test]
+fn a_report_is_added_up_once() {
+    let (report, _) = sample_report::passed();
+    let reports = ["a.json", "b.json"].map(|path| (PathBuf::from(path), report.clone()));
+    assert_eq!(
+        report::merge(&reports).unwrap_err().to_string(),
+        "b.json: the same report as a.json: give each run's once"
+    );
+}
+
 fn difference(change: impl Fn(&mut Report)) -> String {
     let (first, _) = sample_report::passed();
     let mut second = first.clone();
@@ -705,12 +719,18 @@ fn failures_of_the_command_are_one_line() {
         (
             vec!["show", missing],
             1,
-            format!("canip_peer: {missing}: cannot read: No such file or directory (os error 2)\n"),
+            format!(
+                "canip_peer: {missing}: cannot read: No such file or directory (os error 2): give the report.json that `bench \
+                 --out` wrote into its folder\n"
+            ),
         ),
         (
             vec!["compare", missing, missing],
             1,
-            format!("canip_peer: {missing}: cannot read: No such file or directory (os error 2)\n"),
+            format!(
+                "canip_peer: {missing}: cannot read: No such file or directory (os error 2): give the report.json that `bench \
+                 --out` wrote into its folder\n"
+            ),
         ),
     ] {
         let output = canip_peer(&[vec!["report"], arguments].concat());

@@ -82,6 +82,17 @@ fn dump_prints_what_send_sends_and_its_filter_passes() {
 }
 
 #[test]
+fn send_says_that_nobody_listens() {
+    let bus = unique_name("sw");
+    let alone = send_frames(&bus, &["123#11"]);
+    assert_eq!(alone.status.code(), Some(0), "{:?}", alone.errors);
+    assert_eq!(alone.errors, [format!("canip_peer send: nobody else is on software bus {bus}")]);
+    let _member = software::join(&bus, None).unwrap();
+    let heard = send_frames(&bus, &["123#11"]);
+    assert_eq!((heard.status.code(), heard.errors), (Some(0), Vec::new()));
+}
+
+#[test]
 fn dump_goes_on_when_the_host_is_killed() {
     let bus = unique_name("sw");
     let host = dump(&[&bus]);

@@ -109,28 +109,25 @@ pub fn bridge(account: &BridgeAccount) -> Bridge {
     }
 }
 
-/// Where frames were lost, as far as the bridge's own counters tell; warm-up included. The receiving side says what became of
-/// frames at the sending one (`peer_...`), which its own counters mix with the other direction's.
+/// Where frames were lost, as far as the bridge's own counters tell, which include the warm-up. The receiving side says what
+/// became of frames at the sending one (`peer_...`), which its own counters mix with the other direction's.
 fn lost_where(bridges: Option<&[BridgeAccount; 2]>, one: &DirectionOutcome) -> BTreeMap<String, u64> {
-    let lost = one.sent.saturating_add(one.generated.abandoned).saturating_sub(one.received.progress.arrived);
-    let mut found = Vec::new();
-    found.push(("generator", one.generated.abandoned));
-    found.push(("test_receive_queue", one.received.dropped));
+    let mut places = Places::new(one.received.progress.counts.lost);
+    places.add("generator", one.generated.abandoned);
+    places.add("test_receive_queue", one.received.dropped);
     if let Some(bridges) = bridges {
         let (sender, receiver) = (&bridges[one.direction].counters, &bridges[1 - one.direction].counters);
         let of = |counters: &BTreeMap<String, u64>, name: &str| counters.get(name).copied().unwrap_or(0);
-        found.push(("kernel_queue", of(receiver, "peer_kernel_drops")));
-        found.push(("sender_stale", of(receiver, "peer_stale")));
-        found.push(("sender_slow_peer", of(receiver, "peer_slow")));
-        found.push(("outage", of(receiver, "peer_outage") + of(receiver, "peer_in_transit")));
+        places.add("kernel_queue", of(receiver, "peer_kernel_drops"));
+        places.add("sender_stale", of(receiver, "peer_stale"));
+        places.add("sender_slow_peer", of(receiver, "peer_slow"));
+        places.add("outage", of(receiver, "peer_outage") + of(receiver, "peer_in_transit"));
         // What it counts as stale on its way out the other side has been told of.
         let stale = of(receiver, "stale").saturating_sub(of(sender, "peer_stale"));
-        found.push(("receiver_stale", stale));
-        found.push(("receiver_refused", of(receiver, "refused")));
+        places.add("receiver_stale", stale);
+        places.add("receiver_refused", of(receiver, "refused"));
     }
-    let known: u64 = found.iter().map(|(_, count)| count).sum();
-    found.push(("unexplained", lost.saturating_sub(known)));
-    found.into_iter().filter(|(_, count)| *count > 0).map(|(name, count)| (name.to_owned(), count)).collect()
+    places.finish()
 }
 
 /// Whether nothing came out that should not have: twice, out of order, changed, or foreign.
@@ -139,4 +136,85 @@ pub fn is_otherwise_clean(trial: &document::Trial) -> bool {
         let Counts { duplicated, reordered, corrupted, foreign, .. } = direction.counts;
         [duplicated, reordered, corrupted, foreign] == [0; 4]
     })
+}
+
+/// Where so many frames were lost: what the places add up to is what was lost, and never more.
+pub struct Places {
+    left: u64,
+    known: BTreeMap<String, u64>,
+}
+
+impl Places {
+    /// So many are to be found.
+    pub fn new(lost: u64) -> Self {
+        Self { left: lost, known: BTreeMap::new() }
+    }
+
+    /// So many were lost there, of those that are left: how many that is.
+    pub fn add(&mut self, place: &str, count: u64) -> u64 {
+        let count = count.min(self.left);
+        if count > 0 {
+            self.left -= count;
+            self.known.insert(place.to_owned(), count);
+        }
+        count
+    }
+
+    /// What is left is unexplained.
+    pub fn finish(mut self) -> BTreeMap<String, u64> {
+        self.add("unexplained", self.left);
+        self.known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::generator::Generated;
+    use crate::bench::receiver::{Progress, ReceivedDirection};
+    use crate::bench::series::Series;
+    use crate::metrics::histograms;
+
+    #[test]
+    fn no_place_has_lost_more_than_is_missing() {
+        let mut places = Places::new(10);
+        assert_eq!([places.add("a", 4), places.add("b", 0), places.add("c", 5)], [4, 0, 5]);
+        assert_eq!(places.add("d", 7), 1);
+        let expected = [("a", 4), ("c", 5), ("d", 1)].map(|(name, count)| (name.to_owned(), count));
+        assert_eq!(places.finish(), expected.into());
+        let unexplained = Places::new(3).finish();
+        assert_eq!(unexplained, [("unexplained".to_owned(), 3)].into());
+    }
+
+    /// Of 100 frames sent, 90 came in time, and 8 when they had been given up.
+    #[test]
+    fn what_came_after_all_was_lost_nowhere() {
+        let mut outcome = DirectionOutcome {
+            direction: 0,
+            generated: Generated {
+                lateness: histograms::times(),
+                abandoned: 0,
+                skipped: 0,
+                waits: 0,
+                last_due_ns: 0,
+                error: None,
+            },
+            sent: 100,
+            received: ReceivedDirection {
+                progress: Progress { arrived: 90, given_up: 10, ..Progress::default() },
+                latency: histograms::times(),
+                series: Series::new(0, 1),
+                first_faults: Vec::new(),
+                echoes: None,
+                dropped: 1,
+                error: None,
+            },
+        };
+        outcome.received.progress.counts.lost = 2;
+        let expected = [("test_receive_queue", 1), ("unexplained", 1)];
+        assert_eq!(
+            lost_where(None, &outcome),
+            expected.map(|(place, count)| (place.to_owned(), count)).into()
+        );
+    }
 }

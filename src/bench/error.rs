@@ -100,6 +100,7 @@ impl BenchError {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Path(error) => error.is_usage(),
+            Self::Bridge(error) => error.is_usage(),
             Self::NotForThisLoad(..) | Self::Step { .. } | Self::Load(_) => true,
             _ => false,
         }

@@ -12,6 +12,7 @@ use super::subject::{Done, Subject};
 use super::trial::Plan;
 use super::watch::{Ending, Watch};
 use crate::load::Load;
+use crate::metrics::{counted, was};
 use crate::report::IntervalHistograms;
 use crate::report::document::{Outcome, Trial, Verdict};
 use crate::report::units::{grouped, time};
@@ -31,6 +32,8 @@ pub struct Lab<'a> {
     repeated: u32,
     /// The trial that a search has found.
     judged: Option<usize>,
+    /// Whether that trial was good only when it was made again.
+    judged_again: bool,
     /// What ended the test, if it was not the one who started it.
     broken: Option<String>,
     /// Engine and protocol of the bridges, as of the last trial.
@@ -49,6 +52,7 @@ impl<'a> Lab<'a> {
             intervals: IntervalHistograms::new(),
             repeated: 0,
             judged: None,
+            judged_again: false,
             broken: None,
             bridge: (None, None),
         }
@@ -112,7 +116,7 @@ impl<'a> Lab<'a> {
     /// As [`Lab::run`].
     pub fn attempt(&mut self, plan: Plan) -> Result<Attempt, BenchError> {
         let again = Plan { label: format!("{}, again", plan.label), ..plan.clone() };
-        for plan in [plan, again] {
+        for (is_again, plan) in [(false, plan), (true, again)] {
             if self.run_until_valid(plan)? != Ending::Over {
                 return Ok(Attempt::Over);
             }
@@ -121,6 +125,7 @@ impl<'a> Lab<'a> {
             }
             if self.is_clean(self.last()) {
                 self.judged = Some(self.trials.len() - 1);
+                self.judged_again = is_again;
                 return Ok(Attempt::Good);
             }
         }
@@ -180,10 +185,20 @@ impl<'a> Lab<'a> {
         judged.into_iter().flatten().map(|one| one.lateness.max_ns).max().unwrap_or(0)
     }
 
+    /// What is to be said behind a search's answer if its trial had failed before.
+    pub fn which_try(&self) -> &'static str {
+        if self.judged_again { " in the second try" } else { "" }
+    }
+
     /// What is to be said of the test as a whole.
     pub fn remarks(&self) -> Vec<String> {
         let repeated = (self.repeated > 0).then(|| {
-            format!("{} trials were made again, because the test itself had been too slow", self.repeated)
+            let repeated = self.repeated.into();
+            format!(
+                "{} {} made again, because the test itself had been too slow",
+                counted(repeated, "trial"),
+                was(repeated)
+            )
         });
         self.broken.clone().into_iter().chain(repeated).collect()
     }

@@ -129,7 +129,7 @@ impl Live {
 
     fn line(&self, elapsed: Duration, since: Duration, reading: &Reading, count: usize) -> String {
         let position = self.position.map(|(index, of)| format!("[{index}/{of}] "));
-        let direction = ["forward  ", "reverse  "][reading.direction];
+        let direction = ["near to far  ", "far to near  "][reading.direction];
         let whole = self.length + self.warm_up;
         let left = whole.saturating_sub(elapsed).as_secs_f64().ceil();
         let line = Line {
@@ -262,15 +262,15 @@ mod tests {
         };
         assert_eq!(
             line(3_999_000_000, 4_000),
-            "[2/12] 20 %  reverse  3,968 frames/s  lost 3  p50 92.2 µs  p99 141 µs  max 1.18 ms  7 s left"
+            "[2/12] 20 %  far to near  3,968 frames/s  lost 3  p50 92.2 µs  p99 141 µs  max 1.18 ms  7 s left"
         );
         assert_eq!(
             line(1_500_000_000, 4_000),
-            "[2/12] 20 %  reverse  3,968 frames/s  lost 3  nothing has come for 2 s  7 s left"
+            "[2/12] 20 %  far to near  3,968 frames/s  lost 3  nothing has come for 2 s  7 s left"
         );
         // Just two seconds may be a pause.
         assert!(line(2_000_000_000, 4_000).contains("p50"));
-        assert_eq!(line(0, 999), "[2/12] 20 %  reverse  3,968 frames/s  warming up  11 s left");
+        assert_eq!(line(0, 999), "[2/12] 20 %  far to near  3,968 frames/s  warming up  11 s left");
     }
 
     #[test]
@@ -278,16 +278,16 @@ mod tests {
         let line = Line {
             position: "[2/12] ".to_owned(),
             label: "20 %  ".to_owned(),
-            direction: "reverse  ",
+            direction: "far to near  ",
             figures: "3,968 frames/s".to_owned(),
             bar: bar(0.5),
             left: "  7 s left".to_owned(),
         };
-        let whole = "[2/12] 20 %  reverse  3,968 frames/s  ██████████░░░░░░░░░░  7 s left";
-        assert_eq!(line.within(68), whole);
-        assert_eq!(line.within(67), "[2/12] 20 %  reverse  3,968 frames/s  7 s left");
-        assert_eq!(line.within(46), "[2/12] 20 %  reverse  3,968 frames/s  7 s left");
-        assert_eq!(line.within(45), "[2/12] reverse  3,968 frames/s  7 s left");
-        assert_eq!(line.within(20), "[2/12] reverse  3,96");
+        let whole = "[2/12] 20 %  far to near  3,968 frames/s  ██████████░░░░░░░░░░  7 s left";
+        assert_eq!(line.within(72), whole);
+        assert_eq!(line.within(71), "[2/12] 20 %  far to near  3,968 frames/s  7 s left");
+        assert_eq!(line.within(50), "[2/12] 20 %  far to near  3,968 frames/s  7 s left");
+        assert_eq!(line.within(49), "[2/12] far to near  3,968 frames/s  7 s left");
+        assert_eq!(line.within(20), "[2/12] far to near  ");
     }
 }

@@ -17,6 +17,9 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Lines of a bridge that wait to be looked at. When there are more, the bridge does not wait for their reader.
 const LINES_WAITING: usize = 64;
 
+/// The exit status of a program whose command line is at fault.
+const WRONG_USAGE: i32 = 2;
+
 /// What went wrong with a process.
 #[derive(thiserror::Error, Debug)]
 pub enum ProcessError {
@@ -30,6 +33,14 @@ pub enum ProcessError {
         /// Its last line.
         said: String,
     },
+    /// It does not take the options that it was given.
+    #[error("options for the bridge behind --: its {role} refuses them: {said}")]
+    Options {
+        /// Which one.
+        role: &'static str,
+        /// Why.
+        said: String,
+    },
     /// The system refused a step.
     #[error("cannot {operation}: {source}")]
     System {
@@ -38,6 +49,13 @@ pub enum ProcessError {
         /// The system's answer.
         source: io::Error,
     },
+}
+
+impl ProcessError {
+    /// Whether the command line is at fault.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Options { .. })
+    }
 }
 
 fn system(operation: &'static str) -> impl FnOnce(io::Error) -> ProcessError {
@@ -109,7 +127,22 @@ impl BridgeProcess {
             }
             note(&mut said, line);
         }
-        Err(ProcessError::Silent { role: self.role, awaited, said })
+        Err(self.silent(awaited, said))
+    }
+
+    /// Why it did not say what was waited for, but this last.
+    pub fn silent(&mut self, awaited: &'static str, said: String) -> ProcessError {
+        let role = self.role;
+        // Standard error is closed by its end alone.
+        let status = if self.lines.is_closed() { self.child.wait().ok() } else { None };
+        if status.is_some_and(|status| status.code() == Some(WRONG_USAGE)) {
+            let said = ["error: ", "canip_peer: "]
+                .into_iter()
+                .find_map(|head| said.strip_prefix(head))
+                .unwrap_or(&said);
+            return ProcessError::Options { role, said: said.to_owned() };
+        }
+        ProcessError::Silent { role, awaited, said }
     }
 
     /// The next line; none when the process has ended.

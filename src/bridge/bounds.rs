@@ -3,11 +3,14 @@
 use super::limiter::{CATCH_UP_NS, WHOLE_BUS};
 use crate::config::{BitRate, Bounds};
 
-/// A line for the log, if there is a bound.
-pub fn in_words(bus: &str, bounds: &Bounds, bit_rate: Option<BitRate>) -> Option<String> {
-    if bounds.read_only {
-        return Some(format!("{bus}: read only: nothing of a peer is put on it"));
-    }
+/// Lines for the log: the way that nothing crosses, and what is bounded.
+pub fn in_words(bus: &str, bounds: &Bounds, bit_rate: Option<BitRate>) -> Vec<String> {
+    let read_only = bounds.read_only.then(|| format!("{bus}: read only: nothing of a peer is put on it"));
+    let write_only = bounds.write_only.then(|| format!("{bus}: write only: nothing of it is sent to a peer"));
+    read_only.into_iter().chain(write_only).chain(bounds_in_words(bus, bounds, bit_rate)).collect()
+}
+
+fn bounds_in_words(bus: &str, bounds: &Bounds, bit_rate: Option<BitRate>) -> Option<String> {
     let allow = bounds.allow.as_ref().map(|_| "what passes --tx-allow".to_owned());
     let rate = bounds.frames_per_s.map(|rate| format!("{rate} frames/s"));
     let load = bounds.load.zip(bit_rate).map(|(load, BitRate { nominal, data })| {
@@ -36,21 +39,28 @@ mod tests {
     fn bounds_are_named() {
         let unbounded = Bounds::default();
         let say = |bounds: &Bounds, rate| in_words("can0", bounds, rate);
-        assert_eq!(say(&unbounded, None), None);
+        assert_eq!(say(&unbounded, None), [""; 0]);
         let read_only = Bounds { read_only: true, ..unbounded.clone() };
-        assert_eq!(say(&read_only, None).unwrap(), "can0: read only: nothing of a peer is put on it");
+        assert_eq!(say(&read_only, None), ["can0: read only: nothing of a peer is put on it"]);
+        let write_only = Bounds { write_only: true, frames_per_s: Some(5), ..unbounded.clone() };
+        assert_eq!(
+            say(&write_only, None),
+            [
+                "can0: write only: nothing of it is sent to a peer",
+                "can0: at most this of all peers together: 5 frames/s; unused, 10 ms of it are saved up"
+            ]
+        );
         let allow = Some(Rc::new(FilterSet::default().compile().unwrap()));
         let allowed = Bounds { allow: allow.clone(), ..unbounded };
+        assert_eq!(say(&allowed, None), ["can0: at most this of all peers together: what passes --tx-allow"]);
+        let load = Some(LoadBound { millionths: 125_000, bit_rate: None, is_for_one_bus: true });
+        let all = Bounds { allow, frames_per_s: Some(1_000), load, ..Bounds::default() };
         assert_eq!(
-            say(&allowed, None).unwrap(),
-            "can0: at most this of all peers together: what passes --tx-allow"
-        );
-        let load = Some(LoadBound { millionths: 125_000, bit_rate: None });
-        let all = Bounds { read_only: false, allow, frames_per_s: Some(1_000), load };
-        assert_eq!(
-            say(&all, Some(BitRate { nominal: 500_000, data: Some(2_000_000) })).unwrap(),
-            "can0: at most this of all peers together: what passes --tx-allow, 1000 frames/s, 12.5 % of its time at \
+            say(&all, Some(BitRate { nominal: 500_000, data: Some(2_000_000) })),
+            [
+                "can0: at most this of all peers together: what passes --tx-allow, 1000 frames/s, 12.5 % of its time at \
              500000 bit/s, 2000000 for FD data; unused, 10 ms of it are saved up"
+            ]
         );
     }
 }

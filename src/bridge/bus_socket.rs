@@ -110,11 +110,16 @@ impl BusSocket {
     /// The same with bounds on what peers may put on it.
     ///
     /// # Errors
-    /// A part of its time is to be bounded, and its bit rate is not known.
+    /// A part of its time is to be bounded, and its bit rate is not known, or not the one that is given.
     pub fn bounded(self, bounds: &Bounds) -> Result<Self, BusError> {
         let bus = Self { bounds: bounds.clone(), ..self };
-        match bus.bit_rate() {
-            None if bounds.load.is_some() => Err(BusError::UnknownBitRate { name: bus.address.name }),
+        let Some(load) = bounds.load else { return Ok(bus) };
+        let given = load.bit_rate.filter(|_| load.is_for_one_bus);
+        match (bus.bit_rate(), given) {
+            (None, _) => Err(BusError::UnknownBitRate { name: bus.address.name }),
+            (Some(own), Some(given)) if own.nominal != given.nominal => {
+                Err(BusError::OtherBitRate { name: bus.address.name, own: own.nominal, given: given.nominal })
+            }
             _ => Ok(bus),
         }
     }

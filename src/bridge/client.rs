@@ -61,8 +61,14 @@ pub async fn connect<E: Engine>(target: &Target, keepalive: Option<Keepalive>, d
                 let restarts = matches!(ending, Ending::ClosedByPeer) && start.elapsed() >= WORKED;
                 (format!("connection to {target} ended: {ending}"), LONGEST_TURNED_AWAY, restarts)
             }
+            Ok(Ended { ending: Ending::ClosedByPeer, was_open: false }) => (
+                format!("{target} did not greet, and closed the connection: its log says why"),
+                LONGEST_TURNED_AWAY,
+                false,
+            ),
             Ok(Ended { ending, was_open: false }) => {
-                (format!("{target} did not greet: {ending}"), LONGEST_TURNED_AWAY, false)
+                let what = if has_greeted(&ending) { "refused" } else { "did not greet" };
+                (format!("{target} {what}: {ending}"), LONGEST_TURNED_AWAY, false)
             }
             Err(error) => {
                 (format!("cannot connect to {target}: {}", advice(&error)), LONGEST_UNREACHABLE, false)
@@ -78,6 +84,12 @@ pub async fn connect<E: Engine>(target: &Target, keepalive: Option<Keepalive>, d
         }
         tokio::time::sleep(wait).await;
     }
+}
+
+/// Whether the peer greeted before its link ended, as far as the ending tells: all other faults come behind a greeting.
+fn has_greeted(ending: &Ending) -> bool {
+    matches!(ending, Ending::Fault(fault)
+        if !matches!(fault, Fault::NoGreeting | Fault::NoPeer { .. } | Fault::Truncated { .. }))
 }
 
 /// Connects, first to the address that worked last, and comes back when the link is over.
@@ -132,6 +144,14 @@ fn advice(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_refuses_has_greeted() {
+        assert!(has_greeted(&Ending::Fault(Fault::NoCommonBus)));
+        assert!(has_greeted(&Ending::Fault(Fault::NotVersion5)));
+        assert!(!has_greeted(&Ending::Fault(Fault::NoGreeting)));
+        assert!(!has_greeted(&Ending::ClosedByPeer));
+    }
 
     #[test]
     fn ipv6_addresses_are_put_in_brackets() {

@@ -1,34 +1,45 @@
 //! What went wrong, in words: one line a link and second at most, whatever the number of frames.
 
-use crate::metrics::Counters;
+use crate::metrics::{Counters, counted};
 
 /// What went wrong between two readings of a link's counters; empty if nothing did.
 pub fn describe(before: &Counters, after: &Counters) -> String {
     let news = [
-        (after.missing.saturating_sub(before.missing), "frames of the peer missing (sequence gap)"),
-        (after.duplicates.saturating_sub(before.duplicates), "duplicate frames discarded"),
-        (after.reordered.saturating_sub(before.reordered), "frames out of order"),
-        (after.restarts.saturating_sub(before.restarts), "restarts of the peer's sequence numbers"),
+        (after.missing.saturating_sub(before.missing), "frame", "of the peer missing (sequence gap)"),
+        (after.duplicates.saturating_sub(before.duplicates), "duplicate frame", "discarded"),
+        (after.reordered.saturating_sub(before.reordered), "frame", "out of order"),
+        (after.restarts.saturating_sub(before.restarts), "restart", "of the peer's sequence numbers"),
         (
             after.kernel_drops.saturating_sub(before.kernel_drops),
-            "frames dropped by the kernel: our receive queue was full (see --rcvbuf)",
+            "frame",
+            "dropped by the kernel: our receive queue was full (see --rcvbuf)",
         ),
-        (after.slow_peer.saturating_sub(before.slow_peer), "frames dropped: the peer takes them too slowly"),
-        (after.stale.saturating_sub(before.stale), "frames discarded: they waited longer than --max-age"),
-        (after.refused.saturating_sub(before.refused), "frames refused by the bus"),
+        (
+            after.slow_peer.saturating_sub(before.slow_peer),
+            "frame",
+            "dropped: the peer takes them too slowly",
+        ),
+        (after.stale.saturating_sub(before.stale), "frame", "discarded: older than --max-age"),
+        (after.refused.saturating_sub(before.refused), "frame", "refused by the bus"),
         (
             // As the user wants it, whatever the peer's bus carries: worth saying once.
             if before.denied == 0 { after.denied } else { 0 },
-            "frames of the peer kept off the bus (see --read-only, --tx-allow; further ones are only counted)",
+            "frame",
+            "of the peer kept off the bus (see --read-only, --tx-allow; further ones are only counted)",
         ),
         (
             after.limited.saturating_sub(before.limited),
-            "frames of the peer discarded: more than may go on the bus (see --tx-rate, --tx-load)",
+            "frame",
+            "of the peer discarded: more than may go on the bus (see --tx-rate, --tx-load)",
         ),
-        (after.looped.saturating_sub(before.looped), "frames of the peer kept off the bus because of a loop"),
+        (
+            after.looped.saturating_sub(before.looped),
+            "frame",
+            "of the peer kept off the bus because of a loop",
+        ),
     ];
-    let lines =
-        news.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    let news = news.into_iter().filter(|(count, ..)| *count > 0);
+    let lines = news.map(|(count, one, what)| format!("{} {what}", counted(count, one)));
     lines.collect::<Vec<_>>().join(", ")
 }
 
@@ -80,10 +91,10 @@ mod tests {
     #[test]
     fn only_what_is_new_is_said() {
         let before = Counters { missing: 5, stale: 1, ..Counters::default() };
-        let after = Counters { missing: 7, stale: 1, refused: 3, ..Counters::default() };
+        let after = Counters { missing: 7, stale: 1, refused: 1, ..Counters::default() };
         assert_eq!(
             describe(&before, &after),
-            "2 frames of the peer missing (sequence gap), 3 frames refused by the bus"
+            "2 frames of the peer missing (sequence gap), 1 frame refused by the bus"
         );
         assert_eq!(describe(&after, &after), "");
         let bounded = Counters { denied: 4, limited: 5, ..after };

@@ -136,7 +136,9 @@ fn listen_advice(error: &io::Error) -> String {
         io::ErrorKind::AddrInUse => {
             format!("{error}: is a canip_peer running already? Choose another --port")
         }
-        io::ErrorKind::PermissionDenied => format!("{error}: ports below 1024 are the administrator's"),
+        io::ErrorKind::PermissionDenied => {
+            format!("{error}: ports below 1024 are the administrator's: choose a --port from 1024 on")
+        }
         io::ErrorKind::AddrNotAvailable => {
             format!("{error}: see the addresses of this host with: ip address")
         }

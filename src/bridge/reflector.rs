@@ -20,6 +20,7 @@ use super::{BridgeError, system};
 use crate::bus::{self, Batch, BusAddress, BusError, BusKind, BusOptions, OpenBus, Packet, Receiver};
 use crate::frame::filter::{FilterSet, KernelFilter};
 use crate::frame::{Frame, Image};
+use crate::metrics::{counted, was};
 use crate::moment::Moment;
 use crate::random;
 use crate::wire::echo::{self, Echo};
@@ -210,7 +211,11 @@ impl Answers {
     fn report(&mut self, now: Moment) {
         let new = self.lost - self.said;
         if new > 0 && (self.said == 0 || now.since(self.said_at) >= PAUSE) {
-            warn!("load test: {new} frames were not answered, because this host did not get to it in time");
+            warn!(
+                "load test: {} {} not answered, because this host did not get to it in time",
+                counted(new, "frame"),
+                was(new)
+            );
             (self.said, self.said_at) = (self.lost, now);
         }
     }

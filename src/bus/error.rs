@@ -79,6 +79,16 @@ pub enum BusError {
         /// The bus.
         name: String,
     },
+    /// A bit rate is given for a bus that has another one.
+    #[error("--bitrate {given}: {name} has a bit rate of its own, {own} bit/s: leave --bitrate out")]
+    OtherBitRate {
+        /// The bus.
+        name: String,
+        /// What it says of itself.
+        own: u32,
+        /// What the user says.
+        given: u32,
+    },
     /// Bit rates are for the administrator to set.
     #[error("no rights to set the bit rate of {name}: as root type: {}", ip_link_line(name, *bit_rate, *data_bit_rate))]
     BitRateNoRights {
@@ -115,8 +125,12 @@ pub enum BusError {
     },
     /// A software bus cannot be paced at this bit rate.
     #[error(
-        "software bus {name} cannot be paced at {} bit/s: give 1000 to 1000000, for example {name}@500000",
-        .bit_rate.escape_debug()
+        "software bus {name} {}: give 1000 to 1000000, for example {name}@500000",
+        if .bit_rate.is_empty() {
+            "has no bit rate behind the @".to_owned()
+        } else {
+            format!("cannot be paced at {} bit/s", .bit_rate.escape_debug())
+        }
     )]
     SoftwareBitRate {
         /// The bus.
@@ -185,6 +199,7 @@ impl BusError {
                 | Self::SoftwareName { .. }
                 | Self::SoftwareBitRate { .. }
                 | Self::UnknownBitRate { .. }
+                | Self::OtherBitRate { .. }
         )
     }
 }

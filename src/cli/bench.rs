@@ -14,7 +14,8 @@ use super::bus_argument::CanInterface;
 use super::link::DEFAULT_PORT;
 use super::screen;
 use super::values::{
-    parse_bit_rate, parse_frames, parse_host_and_port, parse_length_of_time, parse_percent, parse_tolerance,
+    parse_bit_rate, parse_frames, parse_host_and_port, parse_length_of_time, parse_percent, parse_rate,
+    parse_rounds, parse_seed, parse_tolerance,
 };
 use crate::bench::{self, Condition, Config, Directions, MethodChoice, PathChoice, Server, SubjectChoice};
 use crate::bus::{BusAddress, BusKind};
@@ -92,7 +93,7 @@ struct PathArguments {
     /// Existing bus into which frames are sent; whatever joins it to --peer-can is measured
     #[arg(long, value_name = "IFACE", requires = "peer_can")]
     can: Option<String>,
-    /// Existing bus out of which they come
+    /// Existing bus out of which frames come
     #[arg(long, value_name = "IFACE", requires = "can")]
     peer_can: Option<String>,
     /// Server on another machine that was started with --allow-bench: measures the link to it, there and back [port: 3333]
@@ -119,19 +120,19 @@ enum Direction {
 #[derive(Args, Debug)]
 #[command(next_help_heading = LOAD)]
 struct LoadArguments {
-    /// Of the bus that is modelled, bit/s
+    /// Bit rate of the modelled bus, bit/s
     #[arg(long, value_name = "RATE", default_value_t = 500_000, value_parser = parse_bit_rate, allow_negative_numbers = true)]
     bitrate: u32,
-    /// Of the data part of CAN FD frames, bit/s; implies --brs
+    /// Bit rate of the data part of CAN FD frames, bit/s; implies --brs
     #[arg(long, value_name = "RATE", value_parser = parse_bit_rate, allow_negative_numbers = true)]
     data_bitrate: Option<u32>,
-    /// Share of what that bus carries
+    /// Load, as a share of what the modelled bus carries
     #[arg(long, value_name = "PERCENT", default_value = "100%", value_parser = parse_percent, allow_negative_numbers = true, group = "pace")]
     load: f64,
     /// Frames a second, evenly, instead of a share of a bus
-    #[arg(long, value_name = "RATE", allow_negative_numbers = true, group = "pace")]
+    #[arg(long, value_name = "RATE", value_parser = parse_rate, allow_negative_numbers = true, group = "pace")]
     fps: Option<f64>,
-    /// As many frames as the bus takes
+    /// Send as many frames as the bus takes
     #[arg(long, group = "pace")]
     flood: bool,
     /// Kind of identifiers: 11, 29 or mixed
@@ -140,23 +141,23 @@ struct LoadArguments {
     /// Bytes of payload, or mixed
     #[arg(long, value_name = "BYTES", default_value = "8")]
     len: Lengths,
-    /// CAN FD frames
+    /// Send CAN FD frames
     #[arg(long)]
     fd: bool,
-    /// CAN FD frames whose data part goes at --data-bitrate (2000000 if that is not given)
+    /// Send CAN FD frames whose data part goes at --data-bitrate (2000000 if that is not given)
     #[arg(long)]
     brs: bool,
-    /// A mix as on a car's main bus: 150 cyclic messages, 63 % of 500 kbit/s
+    /// Send a mix as on a car's main bus: 150 cyclic messages, 63 % of 500 kbit/s
     #[arg(long, value_enum, conflicts_with_all = ["load", "fps", "flood", "ids", "len", "fd", "brs", "data_bitrate"])]
     pattern: Option<Pattern>,
-    /// The frames of a candump log, at its own times; FILE:IFACE for those of one interface
+    /// Send the frames of a candump log, at its own times; FILE:IFACE for those of one interface
     #[arg(long, value_name = "FILE[:IFACE]", conflicts_with_all = ["pattern", "load", "fps", "flood", "ids", "len", "fd", "brs"])]
     replay: Option<String>,
-    /// Frames of each direction, at most
+    /// End after so many frames of each direction
     #[arg(long, value_name = "COUNT", value_parser = parse_frames)]
     frames: Option<u64>,
-    /// From which contents are drawn [default: another one each time; the report tells it]
-    #[arg(long, value_name = "NUMBER")]
+    /// Number from which contents are drawn [default: another one each time; the report tells it]
+    #[arg(long, value_name = "NUMBER", value_parser = parse_seed, allow_negative_numbers = true)]
     seed: Option<u64>,
 }
 
@@ -169,29 +170,29 @@ enum Pattern {
 #[derive(Args, Debug)]
 #[command(next_help_heading = METHOD)]
 struct MethodArguments {
-    /// Of each trial, for example 10s or 2m [default: 10s, or 3s where there are many trials; as long as --replay or --frames takes]
+    /// Length of each trial, for example 10s or 2m [default: 10s, or 3s where there are many trials; as long as --replay or --frames takes]
     #[arg(long, value_name = "TIME", value_parser = parse_length_of_time)]
     duration: Option<Duration>,
-    /// At the same load, before that; is not counted [default: 1s]
+    /// Length of the warm-up before each trial, at the same load, which is not counted [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = parse_length_of_time)]
     warm_up: Option<Duration>,
-    /// Latency and loss at 10 % to 120 % of the load
+    /// Measure latency and loss at 10 % to 120 % of the load
     #[arg(long, group = "method")]
     sweep: bool,
-    /// Search for the highest rate without loss
+    /// Search for the highest rate without loss: one that fails is tried a second time
     #[arg(long, group = "method", conflicts_with_all = ["load", "fps", "flood", "frames"])]
     throughput: bool,
-    /// Search for the longest burst without loss; --burst=COUNT is a load: so many frames at once, ten times a second
+    /// Search for the longest burst without loss: one that fails is tried a second time; --burst=COUNT is a load: so many frames at once, ten times a second
     #[arg(long, group = "method", value_name = "COUNT", require_equals = true, value_parser = parse_frames, conflicts_with_all = ["pattern", "replay", "load", "fps", "flood", "frames"])]
     burst: Option<Option<u64>>,
-    /// One trial for so long, for example 8h
+    /// Make one trial of this length, for example 8h
     #[arg(long, group = "method", value_name = "TIME", value_parser = parse_length_of_time, conflicts_with = "duration")]
     soak: Option<Duration>,
-    /// Settings of the bridge that matter for latency, against each other, taken in turns
+    /// Compare settings of the bridge that matter for latency, taken in turns
     #[arg(long, group = "method", conflicts_with = "can")]
     tune: bool,
-    /// Turns of --tune, 9 to 1000
-    #[arg(long, value_name = "COUNT", default_value_t = 10, requires = "tune", value_parser = clap::value_parser!(u32).range(9..=1000))]
+    /// Rounds of --tune, in each of which every setting has its turn, 9 to 1000
+    #[arg(long, value_name = "COUNT", default_value_t = 10, requires = "tune", value_parser = parse_rounds, allow_negative_numbers = true)]
     rounds: u32,
     /// How near --throughput and --burst come to the limit [default: 1%]
     #[arg(long, value_name = "PERCENT", value_parser = parse_tolerance)]
@@ -389,7 +390,11 @@ fn read_log(place: &str) -> Result<Replay, Failure> {
         Some((name, interface)) if !std::path::Path::new(place).exists() => (name, Some(interface)),
         _ => (place, None),
     };
-    let file = File::open(name).map_err(|error| Failure::Runtime(format!("{name}: {error}")))?;
+    let file = File::open(name).map_err(|error| {
+        Failure::Runtime(format!(
+            "--replay {name}: {error}: give a candump log, as candump -l and --record write it"
+        ))
+    })?;
     let replay = Replay::read(name, BufReader::new(file), interface);
     let replay = replay.map_err(|error| Failure::Runtime(error.to_string()))?;
     for (count, what) in [
@@ -434,7 +439,7 @@ pub fn run(arguments: &BenchArguments) -> Result<u8, Failure> {
     }
     let (document, intervals) =
         bench::run(&config).map_err(|error| Failure::new(error.is_usage(), &error))?;
-    let mut text = summary(&document, screen::width(), screen::is_coloured());
+    let mut text = summary(&document, screen::page(), screen::is_coloured());
     // The report first: it is kept though nobody looks on, and what was measured is shown though it could not be kept.
     let mut written = Ok(());
     if let Some(folder) = &config.out {

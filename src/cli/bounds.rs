@@ -38,15 +38,20 @@ pub struct BoundArgs {
 }
 
 impl BoundArgs {
-    /// The bounds; `data_bit_rate` belongs to the bit rate.
-    pub fn to_bounds(&self, data_bit_rate: Option<u32>) -> Result<Bounds, Failure> {
+    /// The bounds of each of so many buses; `data_bit_rate` belongs to the bit rate.
+    pub fn to_bounds(&self, buses: usize, data_bit_rate: Option<u32>) -> Result<Bounds, Failure> {
         self.refuse_contradictions()?;
         let bit_rate = self.bitrate.map(|nominal| BitRate { nominal, data: data_bit_rate });
         Ok(Bounds {
             read_only: self.read_only,
+            write_only: self.write_only,
             allow: self.allowed()?.map(Rc::new),
             frames_per_s: self.tx_rate,
-            load: self.tx_load.map(|millionths| LoadBound { millionths, bit_rate }),
+            load: self.tx_load.map(|millionths| LoadBound {
+                millionths,
+                bit_rate,
+                is_for_one_bus: buses == 1,
+            }),
         })
     }
 

@@ -16,10 +16,12 @@ use tokio::time::timeout_at;
 use super::bus_argument::CanInterface;
 use super::clock::{Clock, TimeStyle};
 use super::logging;
+use super::values::{parse_frames, parse_quiet_ms};
 use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, Packet, Receiver, software};
 use crate::frame::Image;
 use crate::frame::filter::{Filter, FilterError, FilterSet, parse_candump};
 use crate::frame::notation::{IdColumn, LOG_LINE_BYTES_MAX, write_dump_line, write_log_line};
+use crate::metrics::counted;
 use crate::moment::WallTime;
 
 /// Receive queue to ask a SocketCAN interface for: five seconds of a busy 1 Mbit/s bus (some 8,000 frames a second,
@@ -46,10 +48,10 @@ pub struct DumpArguments {
     #[arg(short = 'L')]
     pub log_format: bool,
     /// End after this many frames
-    #[arg(short = 'n', value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 'n', value_name = "COUNT", value_parser = parse_frames, allow_negative_numbers = true)]
     pub count: Option<u64>,
     /// End after this many milliseconds without a frame
-    #[arg(short = 'T', value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 'T', value_name = "MS", value_parser = parse_quiet_ms, allow_negative_numbers = true)]
     pub timeout_ms: Option<u64>,
     /// Print receive times: (a)bsolute, (d)elta, from (z)ero, (A)bsolute with the date, in UTC
     #[arg(short = 't', value_enum, value_name = "a|d|z|A", hide_possible_values = true)]
@@ -379,7 +381,8 @@ impl Drops {
         }
         let (more, total) = (self.total - self.told, self.total);
         logging::say(&format!(
-            "canip_peer dump: {name}: {more} frames dropped because they were read too slowly ({total} in all)"
+            "canip_peer dump: {name}: {} dropped because of reading too slowly ({total} in all)",
+            counted(more, "frame")
         ));
         self.told = self.total;
         self.told_at = Some(Instant::now());

@@ -1,5 +1,7 @@
 //! The options of `server` and `client`.
 
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -13,8 +15,8 @@ use super::bus_argument::CanInterface;
 use super::logging::LogLevel;
 use super::values::{
     parse_address, parse_batch_frames, parse_bit_rate, parse_bytes, parse_clients, parse_heartbeat,
-    parse_host, parse_listening_port, parse_microseconds, parse_milliseconds, parse_port, parse_priority,
-    parse_stats_interval,
+    parse_host_alone, parse_listening_port, parse_microseconds, parse_milliseconds, parse_port,
+    parse_priority, parse_stats_interval,
 };
 use crate::bus::{BusAddress, BusKind};
 use crate::config::{BitRate, BridgeConfig, EngineChoice, NamedBus, Side};
@@ -38,6 +40,9 @@ const DEFAULT_MAX_AGE_MS: u32 = 250;
 /// More than anybody bridges to, and with one bus each well within the 1,024 descriptors that systems allow by default.
 const DEFAULT_CLIENTS: usize = 128;
 
+/// Of a filter file: a line for each of a hundred thousand identifiers, with comments. What has no end (/dev/zero) is none.
+const FILTER_BYTES_MAX: u64 = 16 << 20;
+
 /// The headings that options are printed under, in this order.
 const BUS: &str = "CAN bus";
 const FILTERS: &str = "Filters (which frames of the bus go to the peer)";
@@ -59,7 +64,7 @@ pub struct ServerArgs {
     /// Answer the load tests of clients (canip_peer bench --connect), on a bus of its own
     #[arg(long, help_heading = LINK, display_order = 2)]
     allow_bench: bool,
-    /// Clients at the same time; more are turned away, and try again
+    /// Clients at the same time, 1 to 320; more are turned away, and try again
     #[arg(long, value_name = "CLIENTS", help_heading = LINK, display_order = 3, default_value_t = DEFAULT_CLIENTS, value_parser = parse_clients, allow_negative_numbers = true)]
     max_clients: usize,
 }
@@ -69,8 +74,9 @@ impl ServerArgs {
     pub fn side(&self) -> Result<Side, Failure> {
         let buses = &self.link.bus.can;
         if buses.iter().any(|text| text.split_once('=').is_some_and(|(name, _)| name == echo::BUS)) {
+            let or_allow = if self.allow_bench { "" } else { ", or --allow-bench for load tests" };
             return Err(Failure::Usage(format!(
-                "--can {0}=...: the name {0} is kept for load tests: give another, or --allow-bench",
+                "--can {0}=...: the name {0} is kept for load tests: give another one{or_allow}",
                 echo::BUS
             )));
         }
@@ -95,7 +101,7 @@ pub struct ClientArgs {
     #[command(flatten)]
     pub link: LinkArgs,
     /// Name or address of the server
-    #[arg(long, value_name = "HOST", help_heading = LINK, display_order = 0, value_parser = parse_host)]
+    #[arg(long, value_name = "HOST", help_heading = LINK, display_order = 0, value_parser = parse_host_alone)]
     host: String,
     /// TCP port of the server
     #[arg(long, value_name = "PORT", help_heading = LINK, display_order = 1, default_value_t = DEFAULT_PORT, value_parser = parse_port, allow_negative_numbers = true)]
@@ -197,7 +203,7 @@ struct ConnectionArgs {
     /// Never sleep while connected: the least delay, for a whole processor
     #[arg(long)]
     busy_poll: bool,
-    /// Run before all ordinary programs, at real-time priority 1 or this (SCHED_FIFO): a busy machine then delays frames less (as root)
+    /// Run before all ordinary programs, at real-time priority 1 or this (SCHED_FIFO): a busy machine then delays frames less (root, or ulimit -r)
     #[arg(long, value_name = "PRIORITY", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_priority)]
     realtime: Option<u8>,
 }
@@ -282,6 +288,7 @@ impl LinkArgs {
         let kind = self.bus.can_interface.into();
         let buses = self.bus.named(kind)?;
         let max_age_ms = u64::from(self.connection.max_age);
+        self.connection.refuse_contradictions()?;
         if self.connection.busy_poll && self.connection.realtime.is_some() {
             return Err(Failure::Usage(
                 "--realtime with --busy-poll: of threads that never sleep the kernel stops real-time ones for a part of \
@@ -295,7 +302,7 @@ impl LinkArgs {
             require_fd: self.bus.can_fd,
             receive_queue_bytes: self.bus.rcvbuf,
             filter: Rc::new(self.passing()?),
-            bounds: self.bounds.to_bounds(self.bus.data_bitrate)?,
+            bounds: self.bounds.to_bounds(self.bus.can.len(), self.bus.data_bitrate)?,
             protocol: match self.connection.protocol {
                 ProtocolArg::Auto => Protocol::Auto,
                 ProtocolArg::V40 => Protocol::V40,
@@ -369,14 +376,34 @@ impl BusArgs {
             }
             let address = BusAddress::parse(kind, bus).map_err(|error| Failure::Usage(error.to_string()))?;
             if buses.iter().any(|other| other.address.name == address.name) {
-                return Err(usage("the same bus a second time".to_owned()));
+                return Err(usage("the same bus a second time: leave it out once".to_owned()));
             }
             if !matched_by.is_empty() && buses.iter().any(|other| other.matched_by == matched_by) {
-                return Err(usage(format!("the name {matched_by} a second time")));
+                return Err(usage(format!(
+                    "another bus has the name {matched_by}: give each one of its own"
+                )));
             }
             buses.push(NamedBus { matched_by: matched_by.to_owned(), address });
         }
         Ok(buses)
+    }
+}
+
+impl ConnectionArgs {
+    /// What is offered in greetings has no place where there are none, and none where nothing is to be chosen from.
+    fn refuse_contradictions(&self) -> Result<(), Failure> {
+        let option = match (self.no_seq, self.timestamp) {
+            (true, _) => "--no-seq",
+            (_, true) => "--timestamp",
+            (false, false) => return Ok(()),
+        };
+        let why = match (self.protocol, option) {
+            (ProtocolArg::V40, "--no-seq") => "version 4.0 has no sequence numbers anyway",
+            (ProtocolArg::V40, _) => "version 4.0 has no times",
+            (ProtocolArg::V5, "--no-seq") => "version 5 always numbers frames",
+            _ => return Ok(()),
+        };
+        Err(Failure::Usage(format!("{option}: {why}: leave it out, or choose another --protocol")))
     }
 }
 
@@ -442,10 +469,26 @@ fn read_block_rules(files: &[PathBuf]) -> Result<Vec<Rule>, Failure> {
 
 fn read_rules(option: &str, file: &Path) -> Result<Vec<Rule>, Failure> {
     let name = file.display();
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        Failure::Usage(format!("cannot read filter file {name}: {error}: give {option} a text file"))
+    let text = read_text(file).map_err(|error| {
+        let advice = match error.kind() {
+            ErrorKind::NotFound => format!("see that the name is right, or leave {option} out"),
+            ErrorKind::PermissionDenied => format!("let this user read it: chmod a+r {name}"),
+            _ => format!("give {option} a text file of identifiers"),
+        };
+        Failure::Usage(format!("cannot read filter file {name}: {error}: {advice}"))
     })?;
     parse_tool_list(&text, &name.to_string()).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+/// A whole file, or whatever comes through a pipe until its end.
+fn read_text(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(file)?.take(FILTER_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILTER_BYTES_MAX {
+        let larger = format!("larger than {} MiB", FILTER_BYTES_MAX >> 20);
+        return Err(io::Error::new(ErrorKind::FileTooLarge, larger));
+    }
+    Ok(text)
 }
 
 #[cfg(test)]

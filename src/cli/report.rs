@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::screen::{self, is_coloured, width};
+use super::screen::{self, is_coloured, page};
 use crate::report::document::Report;
 use crate::report::{self, IntervalHistograms, ReportError};
 
@@ -70,7 +70,7 @@ pub fn run(arguments: &ReportArguments) -> Result<(), Error> {
 
 fn show(file: &Path) -> Result<(), Error> {
     let report = report::read(file)?;
-    print(&report::summary(&report, width(), is_coloured()))
+    print(&report::summary(&report, page(), is_coloured()))
 }
 
 fn compare(files: &[PathBuf], out: Option<&Path>) -> Result<(), Error> {
@@ -79,7 +79,7 @@ fn compare(files: &[PathBuf], out: Option<&Path>) -> Result<(), Error> {
     if let Some(path) = out {
         report::write_page(path, &report::comparison_page(&reports))?;
     }
-    print(&report::comparison(&reports, width()))
+    print(&report::comparison(&reports, page()))
 }
 
 fn merge(files: &[PathBuf], out: &Path) -> Result<(), Error> {
@@ -89,7 +89,7 @@ fn merge(files: &[PathBuf], out: &Path) -> Result<(), Error> {
     } else {
         report::write(out, &merged, &IntervalHistograms::new())?;
     }
-    print(&report::summary(&merged, width(), is_coloured()))
+    print(&report::summary(&merged, page(), is_coloured()))
 }
 
 fn read_all(files: &[PathBuf]) -> Result<Vec<(PathBuf, Report)>, Error> {

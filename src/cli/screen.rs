@@ -2,11 +2,18 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use crate::report::Page;
+
 /// Columns of what does not say how many it has.
 const WIDTH: usize = 80;
 
+/// What is shown there is laid out for this.
+pub fn page() -> Page {
+    Page { width: width(), cuts: io::stdout().is_terminal() }
+}
+
 /// Columns: the terminal's, else those that `COLUMNS` promises.
-pub fn width() -> usize {
+fn width() -> usize {
     let terminal = terminal_size::terminal_size_of(io::stdout());
     let columns = terminal.map(|(columns, _)| usize::from(columns.0));
     columns.or_else(|| promised(&std::env::var("COLUMNS").ok()?)).unwrap_or(WIDTH)

@@ -12,6 +12,7 @@ use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, OpenBus, softw
 use crate::frame::filter::KernelFilter;
 use crate::frame::notation::{NotationError, parse_compact, parse_log_line};
 use crate::frame::{Frame, Kind};
+use crate::metrics::counted;
 
 /// How long one frame may wait for a place in the transmit queue. On a bus that works a place becomes free within
 /// milliseconds; on one where nobody acknowledges, never.
@@ -75,8 +76,9 @@ pub enum SendError {
     /// The transmit queue stayed full.
     #[error(
         "{bus}: no room in the transmit queue for {} s: see that another node acknowledges at the same bit rate, \
-         and that frames of higher priority leave room; {sent} frames were sent",
-        SEND_LIMIT.as_secs()
+         and that frames of higher priority leave room; {} sent",
+        SEND_LIMIT.as_secs(),
+        counted(*.sent, "frame")
     )]
     QueueFull {
         /// The bus.
@@ -99,7 +101,7 @@ pub enum SendError {
         bus: String,
     },
     /// The kernel refused a frame.
-    #[error("{bus}: cannot send: {source}; {sent} frames were sent")]
+    #[error("{bus}: cannot send: {source}; {} sent", counted(*.sent, "frame"))]
     System {
         /// The bus.
         bus: String,
@@ -128,6 +130,9 @@ pub fn run(arguments: &SendArguments) -> Result<(), SendError> {
     let require_fd = sources.iter().any(|source| matches!(source, Source::Frame(frame) if is_fd(frame)));
     let address = BusAddress::parse(arguments.can_interface.into(), &arguments.bus)?;
     let mut sender = Sender::open(address.clone(), require_fd)?;
+    if address.kind == BusKind::Software && software::is_hosted_here(&address.name) {
+        logging::say(&format!("canip_peer send: nobody else is on software bus {}", address.name));
+    }
     let result = sources.iter().try_for_each(|source| match source {
         Source::Frame(frame) => sender.send(frame),
         Source::StandardInput => send_lines(&mut sender, io::stdin().lock()),

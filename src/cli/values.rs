@@ -12,6 +12,16 @@ pub fn parse_host(text: &str) -> Result<String, String> {
     if bare.is_empty() { Err("give a name or an address".to_owned()) } else { Ok(bare.to_owned()) }
 }
 
+/// A host whose port is another option's.
+pub fn parse_host_alone(text: &str) -> Result<String, String> {
+    match parse_host_and_port(text) {
+        Ok((host, Some(port))) => {
+            Err(format!("the port is an option of its own: --host {host} --port {port}"))
+        }
+        _ => parse_host(text),
+    }
+}
+
 /// A host, with a port or without one. An IPv6 address with a port stands in brackets.
 pub fn parse_host_and_port(text: &str) -> Result<(String, Option<u16>), String> {
     let is_bare_ipv6 = text.matches(':').count() > 1 && !text.starts_with('[');
@@ -106,6 +116,28 @@ pub fn parse_clients(text: &str) -> Result<usize, String> {
 pub fn parse_frames(text: &str) -> Result<u64, String> {
     let frames = text.parse().ok().filter(|&frames| frames > 0);
     frames.ok_or_else(|| "give a number of frames, 1 or more".to_owned())
+}
+
+/// A time without a frame after which to end.
+pub fn parse_quiet_ms(text: &str) -> Result<u64, String> {
+    let milliseconds = text.parse().ok().filter(|&milliseconds| milliseconds > 0);
+    milliseconds.ok_or_else(|| "give milliseconds, 1 or more".to_owned())
+}
+
+/// Frames a second; what of them can be sent the load says.
+pub fn parse_rate(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| "give frames a second, for example 1000".to_owned())
+}
+
+/// Rounds of a comparison: in fewer, no difference can be told from chance.
+pub fn parse_rounds(text: &str) -> Result<u32, String> {
+    let rounds = text.parse().ok().filter(|rounds| (9..=1_000).contains(rounds));
+    rounds.ok_or_else(|| "give a number of rounds, 9 to 1000".to_owned())
+}
+
+/// What random contents begin with.
+pub fn parse_seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("give a whole number, 0 to {}", u64::MAX))
 }
 
 /// A length of time with its unit, `500ms`, `10s`, `1h 30m`; a month at most.
@@ -205,6 +237,19 @@ mod tests {
     }
 
     #[test]
+    fn a_port_behind_a_host_is_told_where_it_belongs() {
+        for host in ["pi.local", "2001:db8::1", "[::1]"] {
+            assert_eq!(parse_host_alone(host), parse_host(host));
+        }
+        for (text, options) in
+            [("127.0.0.1:3333", "--host 127.0.0.1 --port 3333"), ("[::1]:3333", "--host ::1 --port 3333")]
+        {
+            assert_eq!(parse_host_alone(text), Err(format!("the port is an option of its own: {options}")));
+        }
+        assert!(parse_host_alone("").is_err());
+    }
+
+    #[test]
     fn milliseconds_are_whole_and_have_a_limit() {
         assert_eq!(parse_milliseconds("0"), Ok(0));
         assert_eq!(parse_milliseconds("86400000"), Ok(86_400_000));
@@ -258,6 +303,20 @@ mod tests {
         for wrong in ["0", "-1", "1.5", "many", ""] {
             assert!(parse_frames(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_a_load_test_is_told_has_limits() {
+        assert_eq!([parse_rounds("9"), parse_rounds("1000")], [Ok(9), Ok(1_000)]);
+        for wrong in ["8", "1001", "-1", "ten", ""] {
+            assert!(parse_rounds(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_seed("18446744073709551615"), Ok(u64::MAX));
+        assert_eq!(parse_quiet_ms("1"), Ok(1));
+        for wrong in ["-1", "0.5", "x", ""] {
+            assert!(parse_seed(wrong).is_err() && parse_quiet_ms(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_quiet_ms("0").is_err() && parse_rate("fast").is_err());
     }
 
     #[test]

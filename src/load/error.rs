@@ -3,7 +3,6 @@
 use thiserror::Error;
 
 use super::cyclic::BIT_RATE_MIN as CYCLIC_BIT_RATE_MIN;
-use super::frames::FD_LENGTHS;
 use super::{
     BIT_RATE_MAX, BIT_RATE_MIN, BURST_FRAMES_MAX, BURST_PERIOD_MAX, BURST_PERIOD_MIN, DATA_BIT_RATE_MAX,
     FRAMES_PER_S_MAX, FRAMES_PER_S_MIN, PERCENT_MAX, PERCENT_MIN,
@@ -46,7 +45,7 @@ pub enum LoadError {
     #[error("frames of {0} bytes: a classic frame has 0 to 8 (a CAN FD frame up to 64)")]
     ClassicLength(u8),
     /// A length that no FD frame has.
-    #[error("CAN FD frames of {0} bytes: there are {FD_LENGTHS:?}")]
+    #[error("CAN FD frames of {0} bytes: give 0 to 8, 12, 16, 20, 24, 32, 48 or 64")]
     FdLength(u8),
     /// A text that names no length.
     #[error("{0:?} is no length: give a number of bytes, or \"mixed\"")]

@@ -4,6 +4,9 @@
 //! ([`Counters::unaccounted`]). How late frames are is in [`histograms`].
 
 pub mod histograms;
+mod words;
+
+pub use words::{counted, was};
 
 use std::fmt;
 

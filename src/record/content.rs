@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use crate::metrics::{counted, was};
+
 /// What a file holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Content {
@@ -47,10 +49,16 @@ impl Content {
     pub(super) fn working(self, path: &Path, lost: u64) -> String {
         let path = path.display();
         match self {
-            Self::Frames => format!("recording {path} again: {lost} frames were not recorded meanwhile"),
-            Self::Histograms => {
-                format!("histogram log {path} goes on: {lost} histograms were not written meanwhile")
-            }
+            Self::Frames => format!(
+                "recording {path} again: {} {} not recorded meanwhile",
+                counted(lost, "frame"),
+                was(lost)
+            ),
+            Self::Histograms => format!(
+                "histogram log {path} goes on: {} {} not written meanwhile",
+                counted(lost, "histogram"),
+                was(lost)
+            ),
         }
     }
 }

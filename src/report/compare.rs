@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::document::{Direction, Report, Trial};
 use super::summary::title;
-use super::text::{Table, paragraph, shortened};
+use super::text::{Page, Table, paragraph, shortened};
 use super::units;
 
 /// Reports that are compared, the first being what the others are held against.
@@ -97,26 +97,26 @@ impl<'a> Comparison<'a> {
     }
 
     /// As text: verdicts, what to mind, and a table for each direction.
-    pub fn text(&self, width: usize) -> String {
+    pub fn text(&self, page: Page) -> String {
         let mut lines = Vec::new();
         for (name, report) in self.names.iter().zip(&self.reports) {
             let verdict = format!("{}  {}", report.verdict.result.word(), report.verdict.text);
-            lines.extend(paragraph(&format!("{}  ", shortened(name, 24)), &verdict, width, 2));
+            lines.extend(paragraph(&format!("{}  ", shortened(name, 24)), &verdict, page.width, 2));
         }
         for note in &self.notes {
-            lines.extend(paragraph("  * ", note, width, 3));
+            lines.extend(paragraph("  * ", note, page.width, 3));
         }
         for block in &self.blocks {
             lines.push(String::new());
-            lines.extend(self.table(block).lines(width));
+            lines.extend(self.table(block, page).lines(page));
         }
         lines.join("\n") + "\n"
     }
 
-    fn table(&self, block: &Block<'_>) -> Table {
+    fn table(&self, block: &Block<'_>, page: Page) -> Table {
         let mut table = Table::new([block.heading.as_str()]);
         for (index, name) in self.names.iter().enumerate() {
-            table.heading(shortened(name, 20));
+            table.heading(page.shortened(name, 20));
             if index > 0 {
                 table.heading(String::new());
             }
@@ -177,9 +177,9 @@ type Fact = fn(&Report) -> String;
 
 fn notes(names: &[String], reports: &[&Report]) -> Vec<String> {
     let mut notes = Vec::new();
-    for (name, words) in names.iter().zip(own_words(reports)) {
-        if !words.is_empty() {
-            notes.push(format!("{name} alone has {}", words.join(" ")));
+    for (name, options) in names.iter().zip(own_options(reports)) {
+        if !options.is_empty() {
+            notes.push(format!("{name} alone has {}", options.join(" ")));
         }
     }
     let first = reports[0];
@@ -202,18 +202,35 @@ fn notes(names: &[String], reports: &[&Report]) -> Vec<String> {
             notes.push(format!("{} and {name} were measured by other methods", names[0]));
         }
         if load(first) != load(other) {
-            notes.push(format!("another load: {}", load(other).unwrap_or_else(|| "none".to_owned())));
+            notes.push(format!(
+                "another load in {name}: {}",
+                load(other).unwrap_or_else(|| "none".to_owned())
+            ));
         }
     }
     notes
 }
 
-/// The words of each command that are not in all of them.
-fn own_words(reports: &[&Report]) -> Vec<Vec<String>> {
-    let in_all = |word: &String| reports.iter().all(|report| report.command.contains(word));
-    let own =
-        |report: &&Report| report.command.iter().skip(1).filter(|word| !in_all(word)).cloned().collect();
-    reports.iter().map(own).collect()
+/// The options of each command that are not in all of them, with their values. Where a report was written makes no difference.
+fn own_options(reports: &[&Report]) -> Vec<Vec<String>> {
+    let commands: Vec<Vec<String>> = reports.iter().map(|report| options(&report.command)).collect();
+    let in_all = |option: &String| commands.iter().all(|command| command.contains(option));
+    let is_own = |option: &&String| !in_all(option) && !option.starts_with("--out");
+    commands.iter().map(|command| command.iter().filter(is_own).cloned().collect()).collect()
+}
+
+/// A command's options, each with its value.
+fn options(command: &[String]) -> Vec<String> {
+    let mut options: Vec<String> = Vec::new();
+    for word in command.iter().skip(1) {
+        match options.last_mut() {
+            Some(option) if option.starts_with("--") && !word.starts_with("--") => {
+                *option += &format!(" {word}");
+            }
+            _ => options.push(word.clone()),
+        }
+    }
+    options
 }
 
 /// Single trials belong together whatever they are called; of several, those of one label, in their order.
@@ -264,6 +281,15 @@ fn block_of_trials<'a>(label: Option<&str>, trials: &[Option<&'a Trial>]) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_keep_their_values() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(
+            options(&words("canip_peer bench --flood --duration 2s --out rep1 -- --linger-us 200")),
+            ["bench", "--flood", "--duration 2s", "--out rep1", "--", "--linger-us 200"]
+        );
+    }
 
     #[test]
     fn names_tell_reports_apart() {

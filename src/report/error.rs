@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(thiserror::Error, Debug)]
 pub enum ReportError {
     /// The file does not open, or stops being readable.
-    #[error("{}: cannot read: {source}", .path.display())]
+    #[error("{}: cannot read: {source}{}", .path.display(), reading_advice(.source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -68,6 +68,14 @@ pub enum ReportError {
         /// What to do.
         advice: &'static str,
     },
+    /// What is in a sum twice counts twice.
+    #[error("{}: the same report as {}: give each run's once", .path.display(), .first.display())]
+    Twice {
+        /// Where it was before.
+        first: PathBuf,
+        /// Where it is again.
+        path: PathBuf,
+    },
     /// Reports of different things.
     #[error("{}: cannot be merged with {}: {difference}", .path.display(), .first.display())]
     Different {
@@ -78,4 +86,15 @@ pub enum ReportError {
         /// What differs.
         difference: String,
     },
+}
+
+/// What the user can do about a file that cannot be read.
+fn reading_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::IsADirectory => {
+            ": give the report.json that `bench --out` wrote into its folder"
+        }
+        io::ErrorKind::PermissionDenied => ": it takes the right to read it",
+        _ => "",
+    }
 }

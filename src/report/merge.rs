@@ -15,12 +15,13 @@ const FAULTS_MAX: usize = 20;
 /// may differ. Intervals follow each other as if the runs had.
 ///
 /// # Errors
-/// Two of them do not fit together, and in what.
+/// Two of them do not fit together, and in what; or are one and the same.
 ///
 /// # Panics
 /// There is no report.
 pub fn merge(reports: &[(PathBuf, Report)]) -> Result<Report, ReportError> {
     let ((first_path, first), others) = reports.split_first().expect("one report at least");
+    refuse_the_same_twice(reports)?;
     let mut merged = first.clone();
     for (path, other) in others {
         let fit = fits(first, other).and_then(|()| add_report(&mut merged, other));
@@ -32,6 +33,16 @@ pub fn merge(reports: &[(PathBuf, Report)]) -> Result<Report, ReportError> {
     }
     merged.verdict = verdict(&merged, reports);
     Ok(merged)
+}
+
+/// No two runs come out the same: their times and histograms differ in any case.
+fn refuse_the_same_twice(reports: &[(PathBuf, Report)]) -> Result<(), ReportError> {
+    for (index, (path, report)) in reports.iter().enumerate() {
+        if let Some((first, _)) = reports[..index].iter().find(|(_, other)| other == report) {
+            return Err(ReportError::Twice { first: first.clone(), path: path.clone() });
+        }
+    }
+    Ok(())
 }
 
 fn fits(first: &Report, other: &Report) -> Result<(), String> {

@@ -31,14 +31,15 @@ pub use latency::HistogramError;
 pub use merge::merge;
 pub use place::prepare;
 pub use read::{parse, read};
-pub use summary::summary;
+pub use summary::{BURST_LABEL, summary};
+pub use text::Page;
 
 use std::path::{Path, PathBuf};
 
 /// Reports beside each other, as text for a terminal of `width` columns. Names are made from the files'.
-pub fn comparison(reports: &[(PathBuf, document::Report)], width: usize) -> String {
+pub fn comparison(reports: &[(PathBuf, document::Report)], page: Page) -> String {
     let reports = named(reports);
-    compare::Comparison::of(&reports).text(width)
+    compare::Comparison::of(&reports).text(page)
 }
 
 /// Reports beside each other on one page, their curves over each other.

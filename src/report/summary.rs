@@ -1,8 +1,11 @@
 //! A report on a screen of 80 by 24: the verdict first, and nothing that would make it scroll.
 
 use super::document::{Bridge, Counts, Direction, Finding, Method, Outcome, Report, Trial};
-use super::text::{Table, paragraph, shortened};
+use super::text::{Page, Table, paragraph, shortened};
 use super::units::{self, grouped, one_line, time};
+
+/// What stands in front of the number in the name of a trial of bursts.
+pub const BURST_LABEL: &str = "bursts of ";
 
 /// Lines of a screen, less the two where the command stands and the prompt.
 const LINES_MAX: usize = 22;
@@ -37,32 +40,32 @@ const ROOMS: [Room; 5] = [
     Room { setting_lines: 1, has_blank_lines: false, has_bridges: false, reasons: REASONS_MAX - 1 },
 ];
 
-/// The summary, 22 lines at most of at most `width` characters (76 at least), with a line feed behind each. Only the verdict
-/// is coloured.
-pub fn summary(report: &Report, width: usize, colour: bool) -> String {
-    let width = width.max(WIDTH_MIN);
+/// The summary, 22 lines at most of at most the page's width (76 at least; where nothing is cut, names may be longer), with a
+/// line feed behind each. Only the verdict is coloured.
+pub fn summary(report: &Report, page: Page, colour: bool) -> String {
+    let page = Page { width: page.width.max(WIDTH_MIN), ..page };
     let (last, rooms) = ROOMS.split_last().expect("there are some");
-    let mut tried = rooms.iter().map(|room| lines(report, room, width, colour));
+    let mut tried = rooms.iter().map(|room| lines(report, room, page, colour));
     let fitting = tried.find(|lines| lines.len() <= LINES_MAX);
-    let lines = fitting.unwrap_or_else(|| lines(report, last, width, colour));
+    let lines = fitting.unwrap_or_else(|| lines(report, last, page, colour));
     let mut text = lines.join("\n");
     text.push('\n');
     text
 }
 
-fn lines(report: &Report, room: &Room, width: usize, colour: bool) -> Vec<String> {
-    let mut sections = vec![verdict(report, room, width, colour), setting(report, room, width)];
+fn lines(report: &Report, room: &Room, page: Page, colour: bool) -> Vec<String> {
+    let mut sections = vec![verdict(report, room, page, colour), setting(report, room, page)];
     match report.trials.as_slice() {
         _ if report.method == Method::Tune && !report.findings.is_empty() => {
-            sections.push(differences(&report.findings, width));
+            sections.push(differences(&report.findings, page));
         }
         [] => sections.push(vec!["No trial was made.".to_owned()]),
-        [trial] => sections.extend(one_trial(trial, room, width)),
+        [trial] => sections.extend(one_trial(trial, room, page)),
         trials => {
-            sections.extend(findings(report, width));
+            sections.extend(findings(report, page));
             let blank_lines = if room.has_blank_lines { sections.len() } else { 0 };
             let taken = sections.iter().map(Vec::len).sum::<usize>() + blank_lines;
-            sections.push(many_trials(report.method, trials, LINES_MAX.saturating_sub(taken), width));
+            sections.push(many_trials(report.method, trials, LINES_MAX.saturating_sub(taken), page));
         }
     }
     let mut lines = Vec::new();
@@ -75,7 +78,7 @@ fn lines(report: &Report, room: &Room, width: usize, colour: bool) -> Vec<String
     lines
 }
 
-fn verdict(report: &Report, room: &Room, width: usize, colour: bool) -> Vec<String> {
+fn verdict(report: &Report, room: &Room, page: Page, colour: bool) -> Vec<String> {
     let word = report.verdict.result.word();
     let escape = match report.verdict.result {
         Outcome::Pass => "\x1b[1;32m",
@@ -83,13 +86,13 @@ fn verdict(report: &Report, room: &Room, width: usize, colour: bool) -> Vec<Stri
         Outcome::Invalid | Outcome::Interrupted => "\x1b[1;33m",
     };
     let label = format!("{word}  ");
-    let mut lines = paragraph(&label, &report.verdict.text, width, 2);
+    let mut lines = paragraph(&label, &report.verdict.text, page.width, 2);
     if colour {
         lines[0] = format!("{escape}{word}\x1b[0m{}", &lines[0][word.len()..]);
     }
     let (shown, rest) = report.verdict.reasons.split_at(report.verdict.reasons.len().min(room.reasons));
     for reason in shown {
-        lines.extend(paragraph("  * ", reason, width, 2));
+        lines.extend(paragraph("  * ", reason, page.width, 2));
     }
     match rest.len() {
         0 => {}
@@ -100,7 +103,7 @@ fn verdict(report: &Report, room: &Room, width: usize, colour: bool) -> Vec<Stri
 }
 
 /// Path and load.
-fn setting(report: &Report, room: &Room, width: usize) -> Vec<String> {
+fn setting(report: &Report, room: &Room, page: Page) -> Vec<String> {
     let path = &report.path;
     let mut words = format!("{}, {} and {}, {}", path.kind, path.near, path.far, bus_in_words(&path.bus));
     if let Some(reason) = &path.bus_reason {
@@ -117,7 +120,7 @@ fn setting(report: &Report, room: &Room, width: usize) -> Vec<String> {
     }
     // A table of trials takes the room.
     let lines_max = if report.trials.len() > 1 { 1 } else { room.setting_lines };
-    let mut lines = paragraph("path  ", &words, width, lines_max);
+    let mut lines = paragraph("path  ", &words, page.width, lines_max);
     if let Some(trial) = report.trials.first() {
         let mut load = match report.trials.len() {
             1 => format!("{}; ", trial.load.description),
@@ -130,7 +133,7 @@ fn setting(report: &Report, room: &Room, width: usize) -> Vec<String> {
         if report.trials.len() > 1 {
             load += &format!("; the first one {}", trial.load.description);
         }
-        lines.extend(paragraph("load  ", &load, width, lines_max));
+        lines.extend(paragraph("load  ", &load, page.width, lines_max));
     }
     lines
 }
@@ -143,16 +146,16 @@ pub(super) fn bus_in_words(bus: &str) -> &str {
     }
 }
 
-fn one_trial(trial: &Trial, room: &Room, width: usize) -> Vec<Vec<String>> {
-    let mut times = times(trial, width);
+fn one_trial(trial: &Trial, room: &Room, page: Page) -> Vec<Vec<String>> {
+    let mut times = times(trial, page);
     let losses = trial.directions.iter().filter(|direction| direction.counts.lost > 0);
     for direction in losses {
         let label = format!("lost, {}: ", shortened(&title(direction), 24));
-        times.extend(paragraph(&label, &lost_where(direction), width, 1));
+        times.extend(paragraph(&label, &lost_where(direction), page.width, 1));
     }
-    let mut sections = vec![counts(trial, width), times];
+    let mut sections = vec![counts(trial, page), times];
     if room.has_bridges && !trial.bridges.is_empty() {
-        sections.push(bridges(trial, width));
+        sections.push(bridges(trial, page));
     }
     sections
 }
@@ -174,14 +177,14 @@ const FAULTS: [Fault; 4] = [
 ];
 
 /// Where millions of frames leave no room for what never happened, that stands in a line of its own.
-fn counts(trial: &Trial, width: usize) -> Vec<String> {
-    let lines = counts_beside(trial, &FAULTS, width);
-    if lines.iter().all(|line| line.chars().count() <= width) {
+fn counts(trial: &Trial, page: Page) -> Vec<String> {
+    let lines = counts_beside(trial, &FAULTS, page);
+    if lines.iter().all(|line| line.chars().count() <= page.width) {
         return lines;
     }
     let happened = |of: fn(&Counts) -> u64| trial.directions.iter().any(|each| of(&each.counts) > 0);
     let (some, none): (Vec<_>, Vec<_>) = FAULTS.into_iter().partition(|(_, of)| happened(*of));
-    let mut lines = counts_beside(trial, &some, width);
+    let mut lines = counts_beside(trial, &some, page);
     if !none.is_empty() {
         let names: Vec<&str> = none.into_iter().map(|(name, _)| name).collect();
         lines.push(format!("none {}", names.join(", ")));
@@ -189,7 +192,7 @@ fn counts(trial: &Trial, width: usize) -> Vec<String> {
     lines
 }
 
-fn counts_beside(trial: &Trial, faults: &[Fault], width: usize) -> Vec<String> {
+fn counts_beside(trial: &Trial, faults: &[Fault], page: Page) -> Vec<String> {
     let mut table = Table::new(["frames", "sent", "received", "lost"]);
     for (name, _) in faults {
         table.heading((*name).to_owned());
@@ -201,10 +204,10 @@ fn counts_beside(trial: &Trial, faults: &[Fault], width: usize) -> Vec<String> {
         cells.extend(faults.iter().map(|(_, of)| grouped(of(counts))));
         table.push(cells);
     }
-    table.lines(width)
+    table.lines(page)
 }
 
-fn times(trial: &Trial, width: usize) -> Vec<String> {
+fn times(trial: &Trial, page: Page) -> Vec<String> {
     let mut table = Table::new(["latency", "offered/s", "p50", "p99", "p99.9", "max", "late p99"]);
     for direction in &trial.directions {
         let latency = &direction.latency;
@@ -220,7 +223,7 @@ fn times(trial: &Trial, width: usize) -> Vec<String> {
         let [p50, p99, p99_9, max] = times.map(time);
         table.row(["there and back".to_owned(), String::new(), p50, p99, p99_9, max, String::new()]);
     }
-    let mut lines = table.lines(width);
+    let mut lines = table.lines(page);
     if let Some(uncertainty_ns) =
         trial.directions.iter().filter_map(|direction| direction.uncertainty_ns).max()
     {
@@ -248,14 +251,14 @@ fn lost_where(direction: &Direction) -> String {
     if known.is_empty() { "nobody knows where".to_owned() } else { known.join(", ") }
 }
 
-fn bridges(trial: &Trial, width: usize) -> Vec<String> {
+fn bridges(trial: &Trial, page: Page) -> Vec<String> {
     let mut table = Table::new(["bridge", "processor", "a frame", "memory"]);
     for bridge in &trial.bridges {
         let a_frame = processor_ns_per_frame(bridge).map_or_else(|| "-".to_owned(), units::time_of);
         let processor = format!("{} s", units::digits(bridge.processor_s));
         table.row([bridge.role.clone(), processor, a_frame, units::bytes(bridge.resident_bytes)]);
     }
-    table.lines(width)
+    table.lines(page)
 }
 
 /// Processor time for each frame that passed through a bridge, either way; none where it does not say how many did.
@@ -266,12 +269,12 @@ pub(super) fn processor_ns_per_frame(bridge: &Bridge) -> Option<f64> {
 }
 
 /// What the trials say together, and the verdict does not say already.
-fn findings(report: &Report, width: usize) -> Option<Vec<String>> {
+fn findings(report: &Report, page: Page) -> Option<Vec<String>> {
     let said = report.verdict.text.as_str();
     let findings: Vec<_> = report.findings.iter().filter(|finding| finding.text != said).collect();
     let mut lines = Vec::new();
     for finding in findings.iter().take(FINDINGS_MAX) {
-        lines.extend(paragraph("  * ", &finding.text, width, 1));
+        lines.extend(paragraph("  * ", &finding.text, page.width, 1));
     }
     lines.extend(more(findings.len(), FINDINGS_MAX));
     (!lines.is_empty()).then_some(lines)
@@ -282,7 +285,7 @@ fn more(count: usize, shown_max: usize) -> Option<String> {
 }
 
 /// A row a finding: a sentence for each would not fit.
-fn differences(findings: &[Finding], width: usize) -> Vec<String> {
+fn differences(findings: &[Finding], page: Page) -> Vec<String> {
     let mut table = Table::new(["setting", "difference", "±", "matters"]);
     for finding in findings.iter().take(DIFFERENCES_MAX) {
         let Finding { subject, value, unit, uncertainty, is_real, .. } = finding;
@@ -294,16 +297,16 @@ fn differences(findings: &[Finding], width: usize) -> Vec<String> {
             None => "",
         };
         let sign = if *value > 0.0 { "+" } else { "" };
-        let value = format!("{sign}{} {}", units::digits(*value), shortened(unit, 8));
+        let value = format!("{sign}{} {}", units::digits(*value), page.shortened(unit, 8));
         table.row([subject.clone(), value, uncertainty, is_real.to_owned()]);
     }
-    let mut lines = table.lines(width);
+    let mut lines = table.lines(page);
     lines.extend(more(findings.len(), DIFFERENCES_MAX));
     lines
 }
 
 /// A row a trial: its directions' frames together, and of their times the longer ones.
-fn many_trials(method: Method, trials: &[Trial], room: usize, width: usize) -> Vec<String> {
+fn many_trials(method: Method, trials: &[Trial], room: usize, page: Page) -> Vec<String> {
     let heading = match method {
         Method::Sweep | Method::Throughput => "load",
         Method::Burst => "burst",
@@ -319,9 +322,9 @@ fn many_trials(method: Method, trials: &[Trial], room: usize, width: usize) -> V
         _ => (0, "behind these"),
     };
     for trial in trials.iter().skip(skipped).take(rows) {
-        table.row(row(trial));
+        table.row(row(method, trial));
     }
-    let mut lines = table.lines(width);
+    let mut lines = table.lines(page);
     match missing {
         0 => {}
         1 => lines.push(format!("and one trial {order}: the report in full has it")),
@@ -330,15 +333,20 @@ fn many_trials(method: Method, trials: &[Trial], room: usize, width: usize) -> V
     lines
 }
 
-fn row(trial: &Trial) -> [String; 8] {
+fn row(method: Method, trial: &Trial) -> [String; 8] {
     let sum = |of: fn(&Direction) -> f64| trial.directions.iter().map(of).sum::<f64>();
     let count = |of: fn(&Direction) -> u64| trial.directions.iter().map(of).fold(0, u64::saturating_add);
     let longest = |of: fn(&Direction) -> u64| trial.directions.iter().map(of).max().unwrap_or_default();
     let (lost, sent) = (count(|each| each.counts.lost), count(|each| each.counts.sent));
+    // The heading says it already, and the line is full.
+    let label = match method {
+        Method::Burst => trial.label.strip_prefix(BURST_LABEL).unwrap_or(&trial.label),
+        _ => &trial.label,
+    };
     // A trial that is no result says so, whatever it counted.
     let mark = if trial.invalid_because.is_empty() { "" } else { " (invalid)" };
     [
-        format!("{}{mark}", trial.label),
+        format!("{label}{mark}"),
         units::rate(sum(|each| each.offered_per_s)),
         units::rate(sum(|each| each.delivered_per_s)),
         grouped(lost),

@@ -4,6 +4,23 @@ use std::fmt::Write;
 
 use super::units::one_line;
 
+/// What text is laid out for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Page {
+    /// Characters of a line, where text can be broken.
+    pub width: usize,
+    /// Whether names that would make a line longer are cut. A screen would break it; whoever reads a file or a pipe wants to find
+    /// the name.
+    pub cuts: bool,
+}
+
+impl Page {
+    /// The beginning of a text on one line, where it must be cut.
+    pub fn shortened(self, text: &str, chars_max: usize) -> String {
+        if self.cuts { shortened(text, chars_max) } else { one_line(text).into_owned() }
+    }
+}
+
 /// A table: the first column stands left, the others right.
 pub struct Table {
     rows: Vec<Vec<String>>,
@@ -39,19 +56,22 @@ impl Table {
         self.rows[0].push(heading);
     }
 
-    /// The lines. Where they would be longer than `width`, the first column is cut.
-    pub fn lines(&self, width: usize) -> Vec<String> {
+    /// The lines. Where they would be longer than the page is wide, the first column is cut.
+    pub fn lines(&self, page: Page) -> Vec<String> {
         let columns = self.rows[0].len();
         let natural = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max();
         let mut widths: Vec<usize> = (0..columns).map(|column| natural(column).unwrap_or_default()).collect();
         let others: usize = widths[1..].iter().map(|width| GAP + width).sum();
-        widths[0] = widths[0].min(NAME_CHARS_MAX).min(width.saturating_sub(others).max(NAME_CHARS_MIN));
+        if page.cuts {
+            let room = page.width.saturating_sub(others).max(NAME_CHARS_MIN);
+            widths[0] = widths[0].min(NAME_CHARS_MAX).min(room);
+        }
         let line = |row: &Vec<String>| {
             let mut line = String::new();
             for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
                 // Writing into a string does not fail.
                 let _ = match column {
-                    0 => write!(line, "{:<width$}", shortened(cell, width)),
+                    0 => write!(line, "{:<width$}", page.shortened(cell, width)),
                     _ => write!(line, "{:GAP$}{cell:>width$}", ""),
                 };
             }
@@ -110,13 +130,15 @@ pub fn shortened(text: &str, chars_max: usize) -> String {
 mod tests {
     use super::*;
 
+    const SCREEN: Page = Page { width: 80, cuts: true };
+
     #[test]
     fn columns_line_up() {
         let mut table = Table::new(["", "sent", "lost"]);
         table.row(["a to b".to_owned(), "59,530".to_owned(), "0".to_owned()]);
         table.row(["µ".to_owned(), "1".to_owned(), "12,345".to_owned()]);
         assert_eq!(
-            table.lines(80),
+            table.lines(SCREEN),
             ["          sent    lost", "a to b  59,530       0", "µ            1  12,345"]
         );
     }
@@ -125,8 +147,24 @@ mod tests {
     fn names_give_way_to_figures() {
         let mut table = Table::new(["", "sent"]);
         table.row(["a name that is too long".to_owned(), "1".to_owned()]);
-        assert_eq!(table.lines(20), ["                sent", "a name that i…     1"]);
-        assert_eq!(table.lines(3)[1], "a name …     1");
+        assert_eq!(
+            table.lines(Page { width: 20, ..SCREEN }),
+            ["                sent", "a name that i…     1"]
+        );
+        assert_eq!(table.lines(Page { width: 3, ..SCREEN })[1], "a name …     1");
+    }
+
+    #[test]
+    fn a_file_has_names_in_full() {
+        let mut table = Table::new(["", "sent"]);
+        table.row(["a name that is longer than any column of a screen".to_owned(), "1".to_owned()]);
+        assert_eq!(
+            table.lines(Page { width: 20, cuts: false }),
+            [
+                "                                                   sent",
+                "a name that is longer than any column of a screen     1"
+            ]
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a peer can do wrong, said so that a user knows what to try.
 
+use crate::wire::greeting;
 use crate::wire::v4::Malformed;
 use crate::wire::v5::{self, Name, RecordKind};
 
@@ -7,18 +8,22 @@ use crate::wire::v5::{self, Name, RecordKind};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Fault {
     /// No greeting within the time-out.
-    #[error("sent no greeting within 2 s: not a canip_peer, or one of version 4.0 (then use --protocol 4.0)")]
+    #[error(
+        "sent no greeting within 2 s: not a canip_peer, or one of version 4.0 (for which a client needs --protocol 4.0, a server \
+         --protocol auto, the default)"
+    )]
     NoGreeting,
     /// Something other than a greeting, where one had to be.
     #[error(
-        "sent {sample} instead of a greeting: not a canip_peer, or one of version 4.0 (then use --protocol 4.0)"
+        "sent {sample} instead of a greeting: not a canip_peer, or one of version 4.0 (for which a client needs --protocol \
+         4.0, a server --protocol auto, the default)"
     )]
     NoPeer {
         /// What it sent.
         sample: Sample,
     },
     /// Bytes that are no frame of the layout agreed on.
-    #[error("sent {sample}, which is no frame: {malformed}. Not a canip_peer, or one with another framing")]
+    #[error("sent {sample}, {}", NoFrame { malformed, sample })]
     Malformed {
         /// Which field gave it away.
         malformed: Malformed,
@@ -97,7 +102,9 @@ pub enum Fault {
     #[error("is this very process: a bridge cannot be its own peer")]
     Ourselves,
     /// Only version 5 was allowed, and the peer does not offer it.
-    #[error("does not speak version 5, which --protocol 5 asks for")]
+    #[error(
+        "does not speak version 5, which --protocol 5 asks for: update the peer, or leave --protocol 5 out here"
+    )]
     NotVersion5,
     /// Nothing has come from the peer for three heartbeat intervals.
     #[error("gave no sign of life for three heartbeat intervals")]
@@ -108,6 +115,24 @@ pub enum Fault {
         /// Bytes that were left over.
         bytes: usize,
     },
+}
+
+/// What to make of bytes that are no frame.
+struct NoFrame<'a> {
+    malformed: &'a Malformed,
+    sample: &'a Sample,
+}
+
+impl std::fmt::Display for NoFrame<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Where greetings are agreed on, none comes in place of a frame: this side does not expect any.
+        if self.sample.bytes.starts_with(greeting::PREFIX) {
+            return f.write_str(
+                "as a canip_peer of version 4.1 or 5 greets: leave --protocol 4.0 out here, or give it there",
+            );
+        }
+        write!(f, "which is no frame: {}. Not a canip_peer, or one with another framing", self.malformed)
+    }
 }
 
 /// The first bytes of what a peer sent, for an error message: text as text, the rest in hexadecimal.
@@ -156,6 +181,17 @@ mod tests {
             fault.to_string(),
             "sent text, \"GET / HTTP/1.1\\r\\n\", which is no frame: flags 0x47 (only bit 0 is defined). \
              Not a canip_peer, or one with another framing"
+        );
+    }
+
+    #[test]
+    fn a_greeting_in_place_of_a_frame_names_the_option() {
+        let fault =
+            Fault::Malformed { malformed: Malformed::Flags(0x43), sample: Sample::of(b"CANIP/4.1 FEAT") };
+        assert_eq!(
+            fault.to_string(),
+            "sent text, \"CANIP/4.1 FEAT\", as a canip_peer of version 4.1 or 5 greets: leave --protocol 4.0 out here, or \
+             give it there"
         );
     }
 

@@ -43,6 +43,9 @@ fn a_wish_that_cannot_be_is_refused_in_one_line() {
         ("--fps -1", "give 0.1 to 1000000 frames a second"),
         ("--len 9", "a classic frame has 0 to 8"),
         ("--fd --len 9", "CAN FD frames of 9 bytes"),
+        ("--fd --len 65", "give 0 to 8, 12, 16, 20, 24, 32, 48 or 64"),
+        ("--seed x", "give a whole number, 0 to 18446744073709551615"),
+        ("--fps fast", "give frames a second, for example 1000"),
         ("--bitrate 5", "give 10000 to 1000000 bit/s"),
         ("--duration 10", "give a number with its unit"),
         ("--duration 0s", "nothing would be measured"),
@@ -72,7 +75,7 @@ fn a_wish_that_cannot_be_is_refused_in_one_line() {
         ("--burst=50 --tolerance 5%", "goes with --throughput"),
         ("--throughput --tolerance 0.05%", "give 0.1 to 50 percent"),
         ("--throughput --tolerance 51%", "give 0.1 to 50 percent"),
-        ("--tune --rounds 8", "8 is not in 9..=1000"),
+        ("--tune --rounds 8", "give a number of rounds, 9 to 1000"),
         ("--rounds 10", "--tune"),
     ] {
         let finished = start(options).finish();
@@ -110,13 +113,24 @@ fn a_folder_that_cannot_be_is_refused_before_the_test() {
     assert!(began.elapsed() < Duration::from_secs(5));
 }
 
-/// A bridge that ends while it is measured is no path any more.
 #[test]
-fn a_bridge_that_cannot_start_says_why() {
-    let finished = start("--can-interface software -- --no-such-option").finish();
-    assert_eq!(finished.status.code(), Some(1));
-    let last = finished.errors.last().unwrap();
-    assert!(last.contains("the server did not get as far as") && last.contains("--no-such-option"), "{last}");
+fn options_that_a_bridge_does_not_take_are_the_users() {
+    for (options, role, said) in [
+        ("--no-such-option", "server", "unexpected argument '--no-such-option' found"),
+        ("--allow-bench", "client", "unexpected argument '--allow-bench' found"),
+        (
+            "--protocol 6",
+            "server",
+            "invalid value '6' for '--protocol <VERSION>' [possible values: auto, 4.0, 4.1, 5]",
+        ),
+    ] {
+        let finished = start(&format!("--can-interface software -- {options}")).finish();
+        assert_eq!(finished.status.code(), Some(2), "{:?}", finished.errors);
+        assert_eq!(
+            *finished.errors.last().unwrap(),
+            format!("canip_peer: options for the bridge behind --: its {role} refuses them: {said}")
+        );
+    }
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn only_what_is_allowed(engine: &'static str) {
     assert_eq!(pair.near.wait(3), allowed);
     // It says nothing of what goes to the peer.
     carry(&pair.near, &[&pair.far], &denied.map(str::to_owned));
-    pair.server.wait_error("frames of the peer kept off the bus (see --read-only, --tx-allow;");
+    pair.server.wait_error(" of the peer kept off the bus (see --read-only, --tx-allow;");
     pair.client.interrupt().totals();
     let totals = pair.server.interrupt().totals();
     assert_eq!((totals["received"], totals["denied"], totals["refused"]), (3, 4, 0), "{totals:?}");
@@ -223,7 +223,7 @@ impl Contest {
 fn the_greedy_and_the_modest(engine: &'static str) {
     const FRAMES: usize = 20;
     let contest = Contest::start(engine, "--tx-rate 100 --max-age 2000");
-    contest.modest.1.send(&vec![MODEST; FRAMES]);
+    contest.modest.1.send(&[MODEST; FRAMES]);
     let order = contest.wait_for(MODEST, FRAMES);
     let places = || (0..).zip(&order).filter(|(_, frame)| *frame == MODEST).map(|(place, _)| place);
     let (first, last): (usize, usize) = (places().next().unwrap(), places().last().unwrap());

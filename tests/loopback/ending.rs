@@ -89,7 +89,7 @@ fn while_nobody_answers(engine: &'static str) {
     assert!(
         said.ends_with(&format!(
             " WARN 127.0.0.1:{port} did not greet: it sent no greeting within 2 s: not a canip_peer, or one of version \
-             4.0 (then use --protocol 4.0); trying again"
+             4.0 (for which a client needs --protocol 4.0, a server --protocol auto, the default); trying again"
         )),
         "{said}"
     );

@@ -102,12 +102,12 @@ fn whatever_comes_the_server_serves_on(engine: &'static str) {
     about.push((
         refused(&endless),
         "WARN NAME refused: it sent text, \"CANIP/4.1 AAAAAA\" instead of a greeting: not a canip_peer, or one of \
-         version 4.0 (then use --protocol 4.0)",
+         version 4.0 (for which a client needs --protocol 4.0, a server --protocol auto, the default)",
     ));
     about.push((
         refused(b"CONNECT pi:22\r\n"),
         "WARN NAME refused: it sent text, \"CONNECT pi:22\\r\\n\" instead of a greeting: not a canip_peer, or one of \
-         version 4.0 (then use --protocol 4.0)",
+         version 4.0 (for which a client needs --protocol 4.0, a server --protocol auto, the default)",
     ));
     // This one may have been a peer of version 4.0 for all the server knew.
     let mut half = RawPeer::connect(port);
@@ -170,10 +170,11 @@ fn only_greetings_where_4_1_is_asked_for(engine: &'static str) {
     good.send(&encoded(0x124, [0, 0, 0, 2], Some(0)));
     assert_eq!(bus.wait(1), ["124#00000002"]);
 
-    let none = "WARN NAME refused: it sent no greeting within 2 s: not a canip_peer, or one of version 4.0 (then use \
-                --protocol 4.0)";
+    let none = "WARN NAME refused: it sent no greeting within 2 s: not a canip_peer, or one of version 4.0 (for which \
+                a client needs --protocol 4.0, a server --protocol auto, the default)";
     let bytes = "WARN NAME refused: it sent the bytes 00 04 21 03 00 00 00 00 00 00 00 00 00 00 instead of a greeting: \
-                 not a canip_peer, or one of version 4.0 (then use --protocol 4.0)";
+                 not a canip_peer, or one of version 4.0 (for which a client needs --protocol 4.0, a server --protocol auto, \
+                 the default)";
     let about = [(legacy.name(), bytes), (silent.name(), none), (half.name(), none)];
     drop(good);
     let finished = server.interrupt();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::account::{bridge, fault, interval, load};
+use super::super::account::{Places, bridge, fault, interval, load};
 use super::super::path::BridgeAccount;
 use super::super::series::Series;
 use super::super::trial::{DirectionOutcome, Outcome};
@@ -20,10 +20,10 @@ pub fn trial(link: &Link, outcome: &Outcome, echoes: &Account, client: &BridgeAc
     let a_second = |frames: u64| if seconds > 0.0 { frames as f64 / seconds } else { 0.0 };
     let counts = one.received.progress.counts;
     // Of frames that are lost and not known to be lost on the way back, none is known to have got there.
-    let back_lost = echoes.books.measured.back.min(counts.lost);
+    let back_lost = echoes.books.lost.back.min(counts.lost);
     let there_lost = counts.lost - back_lost;
     let answered = counts.sent - there_lost;
-    let [lost_there, lost_back] = lost_where(one, echoes, &client.counters);
+    let [lost_there, lost_back] = lost_where(one, [there_lost, back_lost], &client.counters);
     // Which of several were lost on which way is not known.
     let is_there = |fault: &&verification::Fault| fault.what == FaultKind::Lost && back_lost == 0;
     let (faults_there, faults_back): (Vec<_>, Vec<_>) = one.received.first_faults.iter().partition(is_there);
@@ -86,16 +86,14 @@ pub fn trial(link: &Link, outcome: &Outcome, echoes: &Account, client: &BridgeAc
     }
 }
 
-/// Where frames were lost on the way there and on the way back, warm-up included, by the client's counters: its own, and what
-/// the server has told it (`peer_...`). What the server does not tell is unexplained.
+/// Where the frames lost on the way there and on the way back were lost, by the client's counters, which include the warm-up: its
+/// own, and what the server has told it (`peer_...`). What the server does not tell is unexplained.
 fn lost_where(
     one: &DirectionOutcome,
-    echoes: &Account,
+    [there_lost, back_lost]: [u64; 2],
     client: &BTreeMap<String, u64>,
 ) -> [BTreeMap<String, u64>; 2] {
     let of = |name: &str| client.get(name).copied().unwrap_or(0);
-    let lost = one.sent.saturating_add(one.generated.abandoned).saturating_sub(one.received.progress.arrived);
-    let back_lost = echoes.books.lost.back.min(lost);
     let mut back = Places::new(back_lost);
     back.add("test_receive_queue", one.received.dropped);
     back.add("kernel_queue", of("peer_kernel_drops"));
@@ -105,7 +103,7 @@ fn lost_where(
     back.add("receiver_refused", of("refused"));
     // The client counts together what was too old to be sent and what was too old when it came.
     let stale_back = back.add("receiver_stale", of("stale"));
-    let mut there = Places::new(lost - back_lost);
+    let mut there = Places::new(there_lost);
     there.add("generator", one.generated.abandoned);
     there.add("kernel_queue", of("kernel_drops"));
     there.add("filtered", of("filtered"));
@@ -113,47 +111,4 @@ fn lost_where(
     there.add("outage", of("outage") + of("in_transit"));
     there.add("sender_stale", of("stale") - stale_back);
     [there.finish(), back.finish()]
-}
-
-/// Where so many frames were lost.
-struct Places {
-    left: u64,
-    known: BTreeMap<String, u64>,
-}
-
-impl Places {
-    fn new(lost: u64) -> Self {
-        Self { left: lost, known: BTreeMap::new() }
-    }
-
-    /// So many were lost there, of those that are left: how many that is.
-    fn add(&mut self, place: &str, count: u64) -> u64 {
-        let count = count.min(self.left);
-        if count > 0 {
-            self.left -= count;
-            self.known.insert(place.to_owned(), count);
-        }
-        count
-    }
-
-    fn finish(mut self) -> BTreeMap<String, u64> {
-        self.add("unexplained", self.left);
-        self.known
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_place_has_lost_more_than_is_missing() {
-        let mut places = Places::new(10);
-        assert_eq!([places.add("a", 4), places.add("b", 0), places.add("c", 5)], [4, 0, 5]);
-        assert_eq!(places.add("d", 7), 1);
-        let expected = [("a", 4), ("c", 5), ("d", 1)].map(|(name, count)| (name.to_owned(), count));
-        assert_eq!(places.finish(), expected.into());
-        let unexplained = Places::new(3).finish();
-        assert_eq!(unexplained, [("unexplained".to_owned(), 3)].into());
-    }
 }

@@ -25,10 +25,8 @@ pub struct Books {
     /// Answers that are missing since the last frame that came back.
     missing_echoes: u64,
     measured_from: Option<u64>,
-    /// Warm-up included.
+    /// Warm-up excluded.
     pub lost: Ways,
-    /// Without it.
-    pub measured: Ways,
     /// Answers to frames that were not ours.
     pub strangers: u64,
 }
@@ -74,23 +72,20 @@ impl Books {
         let frames = frame - self.next_frame;
         let echoes = std::mem::take(&mut self.missing_echoes) + echo - self.next_echo;
         let back = echoes.min(frames);
-        self.lost.back += back;
-        self.lost.there += frames - back;
         self.strangers += echoes - back;
         let Some(measured_from) = self.measured_from else { return };
         let frames = frame.saturating_sub(self.next_frame.max(measured_from));
         let back = back.min(frames);
-        self.measured.back += back;
-        self.measured.there += frames - back;
+        self.lost.back += back;
+        self.lost.there += frames - back;
     }
 
     /// One that was taken for lost.
     fn came_late(&mut self, frame: u64, echo: u64) {
         let was_back = echo < self.next_echo;
-        let is_measured = self.measured_from.is_some_and(|from| frame >= from);
-        for (ways, applies) in [(&mut self.lost, true), (&mut self.measured, is_measured)] {
-            let way = if was_back { &mut ways.back } else { &mut ways.there };
-            *way = way.saturating_sub(u64::from(applies));
+        if self.measured_from.is_some_and(|from| frame >= from) {
+            let way = if was_back { &mut self.lost.back } else { &mut self.lost.there };
+            *way = way.saturating_sub(1);
         }
         self.next_frame = self.next_frame.max(frame + 1);
         self.next_echo = self.next_echo.max(echo + 1);
@@ -112,7 +107,6 @@ mod tests {
     fn the_example_above() {
         let books = books(&[(0, 40), (3, 42)]);
         assert_eq!(books.lost, Ways { there: 1, back: 1 });
-        assert_eq!(books.measured, books.lost);
         assert_eq!(books.strangers, 0);
     }
 
@@ -133,8 +127,7 @@ mod tests {
         books.measure_from(5);
         // 3 and 4 belong to the warm-up, 5 and 6 do not; two were answered.
         books.came(7, 14);
-        assert_eq!(books.lost, Ways { there: 3, back: 2 });
-        assert_eq!(books.measured, Ways { there: 0, back: 2 });
+        assert_eq!(books.lost, Ways { there: 0, back: 2 });
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use tokio::time::{Instant, timeout_at};
 
 use super::super::error::BenchError;
-use super::super::process::{BridgeProcess, PATIENCE, ProcessError, note};
+use super::super::process::{BridgeProcess, PATIENCE, note};
 use super::Link;
 use crate::wire::echo;
 
@@ -19,7 +19,7 @@ pub struct Client {
 const CONNECTED: &str = "connected to ";
 
 /// What a client says that will not be connected, or not as it should.
-const FAILURES: [&str; 3] = ["cannot connect to ", " did not greet: ", " ended: "];
+const FAILURES: [&str; 4] = ["cannot connect to ", " did not greet", " refused: ", " ended: "];
 
 /// What it says of a server that has no bus for load tests.
 const REFUSAL: &str = "answers no load tests";
@@ -57,7 +57,7 @@ impl Client {
             }
             note(&mut said, line);
         }
-        Err(ProcessError::Silent { role: "client", awaited: CONNECTED, said }.into())
+        Err(process.silent(CONNECTED, said).into())
     }
 }
 

@@ -8,6 +8,7 @@ use super::super::watch::Ending;
 use super::search::{Bound, Found, Range, highest};
 use super::{Answer, found};
 use crate::load::{BURST_FRAMES_MAX, Pacing};
+use crate::report::BURST_LABEL;
 use crate::report::document::{Finding, Outcome};
 use crate::report::units::{grouped, time};
 
@@ -25,7 +26,7 @@ pub fn burst(lab: &mut Lab<'_>, tolerance: f64) -> Result<Answer, BenchError> {
     let range = Range { lowest: 1, first: FIRST, highest: BURST_FRAMES_MAX, tolerance };
     let Found { good, bound } = highest(range, |frames| {
         let load = lab.config().load.with_pacing(Pacing::Burst { frames, every: EVERY })?;
-        let plan = lab.plan(&format!("bursts of {frames}"), load);
+        let plan = lab.plan(&format!("{BURST_LABEL}{frames}"), load);
         lab.attempt(plan)
     })?;
     let ending = if bound == Bound::Over { Ending::Interrupted } else { Ending::Over };
@@ -45,8 +46,9 @@ pub fn burst(lab: &mut Lab<'_>, tolerance: f64) -> Result<Answer, BenchError> {
     let at_least = if bound == Bound::Path { "" } else { "at least " };
     let taken_ns = lab.judged_lateness_ns();
     let text = format!(
-        "bursts of {at_least}{} frames, {EVERY:?} apart, arrive without loss; the bus took each within {}",
+        "bursts of {at_least}{} frames, {EVERY:?} apart, arrive without loss{}; the bus took each within {}",
         grouped(longest),
+        lab.which_try(),
         time(taken_ns)
     );
     let finding = Finding {

@@ -55,7 +55,11 @@ pub fn throughput(lab: &mut Lab<'_>, tolerance: f64) -> Result<Answer, BenchErro
     let ending = if is_over { Ending::Interrupted } else { Ending::Over };
     let at_least = if bound == Bound::Path { "" } else { "at least " };
     let length = lab.config().length;
-    let text = format!("{at_least}{} frames/s without loss, in trials of {length:?}", grouped(rate));
+    let text = format!(
+        "{at_least}{} frames/s without loss{}, in trials of {length:?}",
+        grouped(rate),
+        lab.which_try()
+    );
     let mut verdict = found(ending, text.clone());
     match bound {
         Bound::Test => {

@@ -6,7 +6,7 @@ use crate::bridge::bus_socket::BusSocket;
 use crate::bridge::incidents::LineLimit;
 use crate::bridge::link::Link;
 use crate::bridge::loops::News;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, counted, was};
 use crate::session::{Event, Role};
 use crate::wire::v5::{Controller, Losses, Name, Presence};
 
@@ -64,13 +64,17 @@ pub fn tell(link: &mut Link, event: &Event, buses: &[BusSocket]) {
             info!("{peer}: no frame for {} was lost before the connection was back", buses[bus].name());
         }
         Event::Resumed { bus, missing, losses, in_transit } => warn!(
-            "{peer}: {missing} frames for {} were lost before the connection was back: {}",
+            "{peer}: {} for {} {} lost before the connection was back: {}",
+            counted(missing, "frame"),
             buses[bus].name(),
+            was(missing),
             by_cause(&losses, in_transit)
         ),
         Event::LostInTransit { bus, frames } => warn!(
-            "{peer}: {frames} frames from {} were under way when the connection broke, and are lost",
-            buses[bus].name()
+            "{peer}: {} from {} {} under way when the connection broke, and lost",
+            counted(frames, "frame"),
+            buses[bus].name(),
+            was(frames)
         ),
         Event::Anew => warn!(
             "{peer}: one of us was started anew, or has forgotten the other: what was lost meanwhile is not known"

@@ -75,6 +75,12 @@ fn packing(paced_bit_rate: Option<u32>) -> Packing {
     if paced_bit_rate.is_some() { Packing::Single } else { Packing::Batches }
 }
 
+/// Whether this process hosts the bus for a member opened by [`open`]: when it was opened, nobody else was on it.
+pub fn is_hosted_here(name: &str) -> bool {
+    let hosted = HOSTED.lock().unwrap_or_else(PoisonError::into_inner);
+    hosted.iter().any(|(hosted_name, _)| hosted_name == name)
+}
+
 /// Ends the hosting of buses by this process, once they have handed over what was sent (a second at most each). To
 /// be called before the process ends; without it what is on its way is lost, as when it is killed.
 pub fn stop_hosting() {

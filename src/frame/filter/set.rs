@@ -124,6 +124,14 @@ impl fmt::Display for Filter {
         if self.error_mask != EXTENDED_MAX {
             write!(f, ", error classes {:X}", self.error_mask)?;
         }
+        // Whoever has everything blocked that is to pass waits for frames in vain.
+        if self.kernel.rules.is_empty() && self.kernel_is_exact {
+            f.write_str(if self.error_mask == 0 {
+                ": nothing passes"
+            } else {
+                ": nothing passes but error frames"
+            })?;
+        }
         let count = self.kernel.rules.len();
         let joined = if self.kernel.join { " joined" } else { "" };
         let exact = if self.kernel_is_exact { "exact" } else { "the rest by table" };
@@ -190,6 +198,19 @@ mod tests {
             assert!(!filter.passes(frame.image()), "{frame:?}");
         }
         assert!(!compiled("", "", &[]).passes_nothing());
+    }
+
+    #[test]
+    fn rules_that_leave_nothing_say_so() {
+        let text = |errors: &[&str]| compiled("0x123 0x456", "0x100-0x7FF", errors).to_string();
+        assert_eq!(
+            text(&[]),
+            "pass 2 rules, block 1: nothing passes but error frames; 0 kernel rules, exact"
+        );
+        assert_eq!(
+            text(&["#0"]),
+            "pass 2 rules, block 1, error classes 0: nothing passes; 0 kernel rules, exact"
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::assert_one_line;
 /// Bytes of input: a document with a histogram has less than ten thousand.
 const INPUT_BYTES: usize = 64 * 1024;
 
-/// A document that is taken can be shown, compared, put together with itself, and written and read again as the same.
+/// A document that is taken can be shown, compared, put together with another run's, and written and read again as the same.
 pub fn documents(bytes: &[u8]) {
     if bytes.len() > INPUT_BYTES {
         return;
@@ -21,9 +21,12 @@ pub fn documents(bytes: &[u8]) {
     };
     let written = serde_json::to_vec(&read).expect("a report is a document");
     assert_eq!(report::parse(path, &written).expect("what was written is read"), read);
-    assert!(!report::summary(&read, 80, true).is_empty());
-    let pair = [(PathBuf::from("one.json"), read.clone()), (PathBuf::from("two.json"), read)];
-    assert!(!report::comparison(&pair, 100).is_empty());
+    let page = report::Page { width: 80, cuts: true };
+    assert!(!report::summary(&read, page, true).is_empty());
+    let mut other = read.clone();
+    other.started.push('0');
+    let pair = [(PathBuf::from("one.json"), read), (PathBuf::from("two.json"), other)];
+    assert!(!report::comparison(&pair, page).is_empty());
     assert!(report::comparison_page(&pair).contains("</html>"));
     if let Err(error) = report::merge(&pair) {
         assert_one_line(&error.to_string());
