@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn times_and_drops_are_found_among_others() {
-        let time = [1_700_000_000i64.to_ne_bytes(), 123_456_789i64.to_ne_bytes()].concat();
+        let (seconds, nanoseconds): (libc::time_t, libc::c_long) = (1_700_000_000, 123_456_789);
+        let time = [&seconds.to_ne_bytes()[..], &nanoseconds.to_ne_bytes()[..]].concat();
         let control = [
             message(libc::SCM_CREDENTIALS, &[0; 12]),
             message(libc::SCM_TIMESTAMPNS, &time),
@@ -87,7 +88,7 @@ mod tests {
     #[test]
     fn cut_messages_are_no_messages() {
         let control = message(libc::SO_RXQ_OVFL, &7u32.to_ne_bytes());
-        for length in 0..20 {
+        for length in 0..HEADER_BYTES + 4 {
             assert_eq!(parse(&control[..length]), PacketInfo::default(), "{length} bytes");
         }
         assert_eq!(parse(&[0; 64]), PacketInfo::default(), "a length of zero ends the list");
