@@ -521,6 +521,30 @@ fn interface_deleted_and_made_anew() {
     assert_connected_once(pair);
 }
 
+/// An interface that is given another name is not the one that was asked for any more, until it has its name again.
+#[test]
+fn interface_renamed() {
+    let Some(_lab) = can_available() else { return };
+    for engine in ["uring", "epoll"] {
+        let [near, far, other] = [(); 3].map(|()| unique_name("v"));
+        let _vcans = [Made::vcan(&near, CLASSIC), Made::vcan(&far, CLASSIC)];
+        let pair = Pair::start(&near, &far, &format!("--engine {engine}"));
+        assert!(crosses(&near, &far));
+        // Older kernels rename no interface that is up.
+        let rename = |from: &str, to: &str| {
+            ip(&format!("link set {from} down"));
+            ip(&format!("link set {from} name {to}"));
+            ip(&format!("link set {to} up"));
+        };
+        rename(&near, &other);
+        pair.server.wait_error(&format!("{near} is gone"));
+        assert!(!crosses(&other, &far) && !crosses(&far, &other), "{engine}");
+        rename(&other, &near);
+        eventually("frames to cross again", || crosses(&near, &far) && crosses(&far, &near));
+        assert_connected_once(pair);
+    }
+}
+
 /// What came before an interface was deleted crosses, also if the bridge comes to look only afterwards: the kernel then tells
 /// it first that the interface is gone.
 #[test]

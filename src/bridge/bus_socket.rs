@@ -233,11 +233,13 @@ impl BusSocket {
         let told_before = std::mem::replace(&mut self.told, told);
         let replaced = match (self.bound_index, index_of(state)) {
             (Some(bound), Some(now)) => bound != now,
-            _ => false,
+            // It has another name now, and its sockets would go on.
+            (Some(bound), None) => platform.exists(bound),
+            (None, _) => false,
         };
         self.is_anew |= replaced;
         self.say(before, &told_before);
-        self.bound_index = index_of(state).or(self.bound_index);
+        self.bound_index = index_of(state).or(self.bound_index.filter(|_| !replaced));
         let presence = if replaced { Presence::Replaced } else { Presence::Same };
         Look { presence, changed: told != told_before }
     }

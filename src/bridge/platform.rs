@@ -36,6 +36,9 @@ pub trait Platform {
     /// The kernel does not say.
     fn interface(&self, address: &BusAddress) -> io::Result<InterfaceState>;
 
+    /// Whether there is an interface of this index, whatever its name.
+    fn exists(&self, index: u32) -> bool;
+
     /// What the CAN controller of an interface says of itself.
     ///
     /// # Errors
@@ -80,6 +83,10 @@ impl Platform for System {
             BusKind::SocketCan => interface::state(&address.name),
             BusKind::Software => Ok(InterfaceState::Up { index: 0, mtu: 72 }),
         }
+    }
+
+    fn exists(&self, index: u32) -> bool {
+        interface::exists(index)
     }
 
     fn controller(&self, index: u32) -> io::Result<Controller> {

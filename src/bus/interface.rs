@@ -40,6 +40,13 @@ pub fn state(name: &str) -> io::Result<InterfaceState> {
     }
 }
 
+/// Whether there is an interface of this index, whatever its name: interfaces may be renamed, also while they are up (Linux 6.2).
+pub fn exists(index: u32) -> bool {
+    let mut name = [0; libc::IFNAMSIZ];
+    // SAFETY: the name has the room that the call asks for.
+    !unsafe { libc::if_indextoname(index, name.as_mut_ptr()) }.is_null()
+}
+
 /// Frames that the kernel dropped because this socket's receive queue was full, since it was opened.
 ///
 /// From `SO_MEMINFO`, which tells of a drop at once, where `SO_RXQ_OVFL` waits for the next frame. Wraps at 2^32.

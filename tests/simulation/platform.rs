@@ -90,6 +90,13 @@ impl Platform for SimulatedPlatform {
         })
     }
 
+    fn exists(&self, index: u32) -> bool {
+        let world = &*self.world.borrow();
+        let host = self.host(world);
+        let is_it = |interface: &super::can::Interface| interface.host == host && interface.index == index;
+        world.can.interfaces.iter().any(|interface| is_it(interface) && interface.link != Link::Missing)
+    }
+
     fn controller(&self, index: u32) -> io::Result<Controller> {
         let world = &*self.world.borrow();
         let host = self.host(world);
