@@ -25,7 +25,7 @@ impl Moment {
 
     /// The moment `duration` later; the end of time where that does not fit.
     pub fn after(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_add(nanoseconds(duration)))
     }
 
     /// The moment so many nanoseconds later; the end of time where that does not fit.
@@ -81,6 +81,11 @@ impl WallTime {
     pub const fn as_micros(self) -> u64 {
         self.0 / 1_000
     }
+}
+
+/// A length of time in nanoseconds: as many as 64 bits hold, which are 584 years.
+pub fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Now, on both clocks.

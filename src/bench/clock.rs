@@ -6,7 +6,7 @@ use nix::sys::time::{TimeSpec, TimeValLike};
 use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 
 use super::priority::Watching;
-use crate::moment::WallTime;
+use crate::moment::{WallTime, nanoseconds};
 
 /// Nanoseconds of the monotonic clock.
 pub fn now_ns() -> u64 {
@@ -18,7 +18,7 @@ pub fn now_ns() -> u64 {
 /// What the wall clock will show in a while.
 pub fn wall_time(after: Duration) -> WallTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + after;
-    WallTime::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    WallTime::from_nanos(nanoseconds(since))
 }
 
 /// Waits until the clock shows `until_ns`, the last bit of it awake.

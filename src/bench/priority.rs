@@ -3,11 +3,7 @@
 
 use std::time::Duration;
 
-use thread_priority::unix::{
-    RealtimeThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
-};
-use thread_priority::{ThreadPriority, ThreadPriorityValue};
-
+use crate::engine::priority::{Reach, set_real_time};
 use crate::load::Load;
 
 /// The lowest real-time priority: above every ordinary process, below everything that is real-time on purpose.
@@ -35,11 +31,7 @@ pub fn is_wanted(load: &Load) -> bool {
 /// Gives this thread real-time priority (`SCHED_FIFO`), which takes CAP_SYS_NICE or a limit (`ulimit -r`) that allows it. Returns
 /// how long to watch the clock; where it is refused nothing has changed.
 pub fn raise() -> Watching {
-    let Ok(value) = ThreadPriorityValue::try_from(LOWEST) else { return ORDINARY };
-    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
-    let raised =
-        set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Crossplatform(value), policy);
-    if raised.is_ok() { REAL_TIME } else { ORDINARY }
+    if set_real_time(LOWEST, Reach::WhatItStarts).is_ok() { REAL_TIME } else { ORDINARY }
 }
 
 /// Does something in a thread of real-time priority where that may be had: threads that it starts keep it. A software bus is

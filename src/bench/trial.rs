@@ -16,7 +16,7 @@ use super::series::Series;
 use super::watch::{Ending, Watch, bridge_ended};
 use crate::bus;
 use crate::load::{Load, StampKey};
-use crate::moment::WallTime;
+use crate::moment::{WallTime, nanoseconds};
 use crate::verification::Verification;
 
 /// Between the order to begin and the first frame: the threads are there by then.
@@ -277,8 +277,4 @@ impl<'a> Job<'a> {
             echoes: None,
         }
     }
-}
-
-pub fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -68,6 +68,7 @@ use crate::bus::watch::LinkWatch;
 use crate::bus::{self, BusError, BusKind, BusOptions};
 use crate::config::{BridgeConfig, NamedBus, Side};
 use crate::engine::epoll::EpollEngine;
+use crate::engine::priority::Reach;
 use crate::engine::uring::UringEngine;
 use crate::engine::{self, Engine};
 use crate::random;
@@ -164,7 +165,7 @@ pub fn run(config: BridgeConfig, side: Side) -> Result<(), BridgeError> {
     let end = End::prepare(side)?;
     // Before anything is changed, so that a refusal leaves nothing behind.
     if let Some(priority) = config.realtime {
-        engine::priority::set_real_time(priority)
+        engine::priority::set_real_time(priority, Reach::ThisThread)
             .map_err(|source| BridgeError::Realtime { priority, source })?;
     }
     if let Some(rate) = config.bit_rate {

@@ -9,7 +9,7 @@ use crate::buffer::SendBuffer;
 use crate::engine::tcp_info::{self, TcpInfo};
 use crate::engine::{Engine, Sending, StreamId};
 use crate::frame::Image;
-use crate::moment::{Moment, Now, WallTime};
+use crate::moment::{Moment, Now, WallTime, nanoseconds};
 use crate::session::{Cause, Fault, Outcome, Session};
 use crate::wire::v5::MAX_CONTROL_BYTES;
 
@@ -450,10 +450,6 @@ impl Outbound {
     fn is_stale(&self, received: WallTime, now: WallTime) -> bool {
         now.nanos_since(received) > self.max_age_ns
     }
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::frame::Frame;
-use crate::moment::Moment;
+use crate::moment::{Moment, nanoseconds};
 
 /// Frames that may wait: a second of a saturated 500 kbit/s bus. One turn's worth of a stream can be as many
 /// (`STREAM_RECEIVE_BYTES`); the rest of it is shown again when these are written.
@@ -47,7 +47,7 @@ impl TransmitQueue {
         Self {
             frames: VecDeque::with_capacity(CAPACITY),
             arrivals: VecDeque::with_capacity(CAPACITY),
-            max_age_ns: max_age.map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)),
+            max_age_ns: max_age.map(nanoseconds),
         }
     }
 

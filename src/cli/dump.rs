@@ -22,7 +22,7 @@ use crate::frame::Image;
 use crate::frame::filter::{Filter, FilterError, FilterSet, parse_candump};
 use crate::frame::notation::{IdColumn, LOG_LINE_BYTES_MAX, write_dump_line, write_log_line};
 use crate::metrics::counted;
-use crate::moment::WallTime;
+use crate::moment::{WallTime, nanoseconds};
 
 /// Receive queue to ask a SocketCAN interface for: five seconds of a busy 1 Mbit/s bus (some 8,000 frames a second,
 /// 800 bytes each with the kernel's bookkeeping), in which a terminal or a pager may block.
@@ -390,8 +390,7 @@ impl Drops {
 }
 
 fn now_ns() -> u64 {
-    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    nanoseconds(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use canip_peer::engine::priority::{Reach, set_real_time};
+
 use crate::program::{Program, counters};
 use crate::skip::skip;
 use crate::{Pair, carry, numbered};
@@ -89,7 +91,7 @@ fn threads(program: &Program) -> Vec<(String, u32, u32)> {
 }
 
 fn at_real_time_priority(engine: &'static str) {
-    let allowed = std::thread::spawn(|| canip_peer::engine::priority::set_real_time(3)).join().unwrap();
+    let allowed = std::thread::spawn(|| set_real_time(3, Reach::ThisThread)).join().unwrap();
     if let Err(error) = allowed {
         // Where it is forbidden to the test, it is to the program.
         assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied, "{error}");

@@ -17,8 +17,7 @@ use super::super::receiver::DirectionReceiver;
 use super::super::series::Series;
 use super::super::subject::{Done, Way};
 use super::super::trial::{
-    DirectionOutcome, Directions, HEAD_START, Orders, Outcome, Plan, Shared, join, measured, nanoseconds,
-    whole_or_broken,
+    DirectionOutcome, Directions, HEAD_START, Orders, Outcome, Plan, Shared, join, measured, whole_or_broken,
 };
 use super::super::watch::{Ending, Watch, process_ended};
 use super::client::Client;
@@ -26,6 +25,7 @@ use super::echoes::{Echoes, Opening};
 use super::{Link, account, probe};
 use crate::bus;
 use crate::load::StampKey;
+use crate::moment::nanoseconds;
 use crate::verification::Verification;
 
 /// How long to wait for the frame behind the load. What was under way before has come by then, or will not.

@@ -13,7 +13,6 @@ use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::Duration;
 
 pub use admission::MAX_CLIENTS;
 use smallvec::SmallVec;
@@ -30,7 +29,7 @@ use super::throttle::Throttle;
 use crate::engine::{Engine, tcp_info};
 use crate::metrics::Counters;
 use crate::metrics::histograms::Histograms;
-use crate::moment::{Moment, Now};
+use crate::moment::{Moment, Now, nanoseconds};
 use crate::record::Recorder;
 use crate::session::{Role, Session, SessionConfig};
 use crate::wire::v5::Goodbye;
@@ -322,8 +321,4 @@ impl<P: Platform> Links<P> {
         self.turn_time = None;
         self.now()
     }
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

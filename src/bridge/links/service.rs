@@ -8,7 +8,7 @@ use std::io;
 
 use tracing::{debug, info, warn};
 
-use super::{Attention, Links, address, buses, nanoseconds, words};
+use super::{Attention, Links, address, buses, words};
 use crate::bridge::bus_socket::BusSocket;
 use crate::bridge::link::{Ending, Link};
 use crate::bridge::link_bus::LinkBus;
@@ -20,7 +20,7 @@ use crate::engine::Engine;
 use crate::frame::Frame;
 use crate::metrics::Counters;
 use crate::metrics::histograms::{Histograms, Kind};
-use crate::moment::{Moment, Now, WallTime};
+use crate::moment::{Moment, Now, WallTime, nanoseconds};
 use crate::record::Recorder;
 use crate::session::{Event, Role};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::moment::{Moment, Now, WallTime};
+use crate::moment::{Moment, Now, WallTime, nanoseconds};
 
 /// Heartbeat intervals of silence after which a peer counts as dead.
 const DEAD_AFTER: u32 = 3;
@@ -61,7 +61,7 @@ impl Heartbeat {
     /// The first PING is due at once; an interval of zero is none.
     pub fn new(interval: Duration, now: Moment) -> Self {
         let silence = interval.saturating_mul(DEAD_AFTER);
-        let silence_ns = u64::try_from(silence.as_nanos()).unwrap_or(u64::MAX);
+        let silence_ns = nanoseconds(silence);
         Self {
             interval,
             silence_ns,
