@@ -80,7 +80,7 @@ pub async fn summaries<E: Engine>(period: Duration, intervals: &Intervals, data_
         let totals = data_path.totals();
         let elapsed = now - before.0;
         info!(
-            "summary: links {} sent_per_s {} received_per_s {} {totals}{}",
+            "summary: links {} sent_per_s {} received_per_s {} {totals:#}{}",
             data_path.link_count(),
             rate(before.1.sent, totals.sent, elapsed),
             rate(before.1.received, totals.received, elapsed),

@@ -184,9 +184,13 @@ impl Counters {
 }
 
 /// `sent 12 received 3 …`: pairs of a name and a number, separated by single spaces.
+/// Names and values in a line; `{:#}` leaves out those that are zero, but for `sent`, `received` and `waiting`.
 impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (name, value)) in self.named().into_iter().enumerate() {
+            if f.alternate() && value == 0 && !matches!(name, "sent" | "received" | "waiting") {
+                continue;
+            }
             let separator = if index == 0 { "" } else { " " };
             write!(f, "{separator}{name} {value}")?;
         }

@@ -289,14 +289,14 @@ impl<P: Platform> Links<P> {
         let is_fault = counters.faults > 0;
         match self.session.role {
             Role::Server if was_announced && !self.visits.allows() => {}
-            Role::Server if was_announced && is_fault => warn!("{name} disconnected, {reason}: {counters}"),
-            Role::Server if was_announced => info!("{name} disconnected, {reason}: {counters}"),
+            Role::Server if was_announced && is_fault => warn!("{name} disconnected, {reason}: {counters:#}"),
+            Role::Server if was_announced => info!("{name} disconnected, {reason}: {counters:#}"),
             Role::Server if !self.refusals.allows() => {}
             Role::Server if is_turned_away => warn!("{name} turned away: {reason}"),
             Role::Server if is_fault => warn!("{name} refused: {reason}"),
             Role::Server => info!("{name} left before a greeting: {reason}"),
             // The client's own loop says what comes next.
-            Role::Client => debug!("link to {name} ended, {reason}: {counters}"),
+            Role::Client => debug!("link to {name} ended, {reason}: {counters:#}"),
         }
     }
 

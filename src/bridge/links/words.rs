@@ -113,9 +113,9 @@ pub fn looped(peer: &str, bus: &BusSocket, news: News) {
 pub fn parted(link: &Link, role: Role, reason: &str, counters: &Counters, visits: &mut LineLimit) {
     match role {
         Role::Server if !visits.allows() => {}
-        Role::Server => info!("{} disconnected, {reason}: {counters}", link.name),
+        Role::Server => info!("{} disconnected, {reason}: {counters:#}", link.name),
         // The client's own loop says what comes next.
-        Role::Client => debug!("link to {} ended, {reason}: {counters}", link.name),
+        Role::Client => debug!("link to {} ended, {reason}: {counters:#}", link.name),
     }
 }
 
