@@ -180,7 +180,7 @@ impl EpollEngine {
             served += 1;
             let Some(Entry::Stream(stream)) = self.entries.find_mut(key) else { continue };
             stream.waits = false;
-            self.serve_stream(Ready { key, readable: true, writable: true, hung_up: false }, handler);
+            self.serve_stream(Ready { key, readable: true, writable: true, to_the_end: false }, handler);
         }
         self.waiting.drain(..served);
     }
@@ -213,7 +213,7 @@ impl EpollEngine {
             match self.poller.event(index) {
                 Event::Ready(ready) => {
                     quiet = false;
-                    self.have_wait(ready.key, ready.hung_up);
+                    self.have_wait(ready.key, ready.to_the_end);
                 }
                 Event::Alarm => self.alarm_is_set = false,
             }
@@ -303,7 +303,7 @@ impl EpollEngine {
     fn receive_bytes(&mut self, ready: Ready, handler: &mut impl Handler) {
         let key = ready.key;
         let Some(Entry::Stream(stream)) = self.entries.find_mut(key) else { return };
-        stream.to_the_end |= ready.hung_up;
+        stream.to_the_end |= ready.to_the_end;
         if stream.paused || stream.waits {
             return;
         }

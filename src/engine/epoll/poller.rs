@@ -27,7 +27,8 @@ impl Interest {
     fn mask(self) -> u32 {
         let readable = if self.readable { libc::EPOLLIN | libc::EPOLLRDHUP } else { 0 };
         let writable = if self.writable { libc::EPOLLOUT } else { 0 };
-        let edges = if self.edges { libc::EPOLLET } else { 0 };
+        // A read stops at TCP's urgent mark, and of what is behind it the kernel does not tell again.
+        let edges = if self.edges { libc::EPOLLET | libc::EPOLLPRI } else { 0 };
         (readable | writable | edges) as u32
     }
 
@@ -42,8 +43,8 @@ pub struct Ready {
     pub key: Key,
     pub readable: bool,
     pub writable: bool,
-    /// Nothing more comes behind what is there.
-    pub hung_up: bool,
+    /// It is to be read until nothing is left: nothing more comes, or a read may stop before all is read.
+    pub to_the_end: bool,
 }
 
 /// What a wait has found.
@@ -178,7 +179,7 @@ impl Poller {
             key: Key::from_word(event.u64),
             readable: failed || has(libc::EPOLLIN | libc::EPOLLRDHUP),
             writable: failed || has(libc::EPOLLOUT),
-            hung_up: failed || has(libc::EPOLLRDHUP),
+            to_the_end: failed || has(libc::EPOLLRDHUP | libc::EPOLLPRI),
         })
     }
 }

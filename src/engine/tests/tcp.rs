@@ -100,6 +100,25 @@ fn all_bytes_come_once_and_the_end_after_them<E: Engine>(mut engine: E) {
     assert_eq!(events.ended, Some((0, false)));
 }
 
+/// Each read stops there.
+fn what_is_behind_an_urgent_mark_is_read<E: Engine>(mut engine: E) {
+    let (ours, mut theirs) = tcp_pair();
+    engine.open_stream(TOKEN, ours).unwrap();
+    let mut events = Events::default();
+    for round in 1..=3 {
+        let socket = socket2::SockRef::from(&theirs);
+        socket.set_tcp_cork(true).unwrap();
+        socket.send(&[1; 40]).unwrap();
+        socket.send_out_of_band(&[2]).unwrap();
+        socket.send(&[3; 60]).unwrap();
+        socket.set_tcp_cork(false).unwrap();
+        let behind = |events: &Events| events.bytes.iter().filter(|byte| **byte == 3).count();
+        events.until(&mut engine, |events| behind(events) == round * 60);
+    }
+    theirs.write_all(b"on").unwrap();
+    events.until(&mut engine, |events| events.bytes.ends_with(b"on"));
+}
+
 fn a_pause_keeps_what_comes_in_its_order<E: Engine>(mut engine: E) {
     let (ours, mut theirs) = tcp_pair();
     let stream = engine.open_stream(TOKEN, ours).unwrap();
@@ -205,6 +224,7 @@ fn what_was_read_resets_no_connection<E: Engine>(mut engine: E) {
 on_both_engines!(
     frames_are_acknowledged_together,
     all_bytes_come_once_and_the_end_after_them,
+    what_is_behind_an_urgent_mark_is_read,
     a_pause_keeps_what_comes_in_its_order,
     what_was_read_wakes_nobody,
     a_broken_connection_is_told_after_its_bytes,
