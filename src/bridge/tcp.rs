@@ -66,7 +66,10 @@ pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     socket.set_recv_buffer_size(RECEIVE_BYTES as u32)?;
     let stream = match tokio::time::timeout(CONNECT_TIMEOUT, socket.connect(address)).await {
         Ok(result) => result?,
-        Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within 5 s")),
+        Err(_) => {
+            let text = format!("no answer within {} s", CONNECT_TIMEOUT.as_secs());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
     };
     // On the same host a connection to a port where nobody listens can meet itself (RFC 9293, simultaneous open).
     if stream.local_addr()? == stream.peer_addr()? {

@@ -1,5 +1,7 @@
 //! What a peer can do wrong, said so that a user knows what to try.
 
+use super::GREETING_TIMEOUT;
+use super::v5::HELLO_TIMEOUT;
 use crate::wire::greeting;
 use crate::wire::v4::Malformed;
 use crate::wire::v5::{self, Name, RecordKind};
@@ -9,8 +11,9 @@ use crate::wire::v5::{self, Name, RecordKind};
 pub enum Fault {
     /// No greeting within the time-out.
     #[error(
-        "sent no greeting within 2 s: not a canip_peer, or one of version 4.0 (for which a client needs --protocol 4.0, a server \
-         --protocol auto, the default)"
+        "sent no greeting within {} s: not a canip_peer, or one of version 4.0 (for which a client needs --protocol 4.0, a server \
+         --protocol auto, the default)",
+        GREETING_TIMEOUT.as_secs()
     )]
     NoGreeting,
     /// Something other than a greeting, where one had to be.
@@ -52,7 +55,7 @@ pub enum Fault {
         bus: u8,
     },
     /// No HELLO within the time-out.
-    #[error("sent no HELLO within 10 s")]
+    #[error("sent no HELLO within {} s", HELLO_TIMEOUT.as_secs())]
     NoHello,
     /// No bus is matched.
     #[error(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Heartbeat intervals of silence after which a peer counts as dead.
-const INTERVALS: u32 = 3;
+pub const DEAD_AFTER_INTERVALS: u32 = 3;
 
 /// The longest interval that the kernel takes (`MAX_TCP_KEEPIDLE`).
 const LONGEST_INTERVAL_S: u32 = 32_767;
@@ -36,12 +36,12 @@ impl Keepalive {
         }
         let whole_seconds = u32::try_from(interval.as_secs()).unwrap_or(u32::MAX).min(LONGEST_INTERVAL_S);
         let user_timeout = match whole_seconds {
-            0 => interval * INTERVALS,
-            seconds => Duration::from_secs(seconds.into()) * INTERVALS,
+            0 => interval * DEAD_AFTER_INTERVALS,
+            seconds => Duration::from_secs(seconds.into()) * DEAD_AFTER_INTERVALS,
         };
         Some(Self {
             interval_s: whole_seconds.max(1),
-            probes: INTERVALS - 1,
+            probes: DEAD_AFTER_INTERVALS - 1,
             user_timeout_ms: u32::try_from(user_timeout.as_millis()).unwrap_or(u32::MAX).max(1),
         })
     }

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use crate::moment::{Moment, Now, WallTime, nanoseconds};
-
-/// Heartbeat intervals of silence after which a peer counts as dead.
-const DEAD_AFTER: u32 = 3;
+use crate::session::liveness::DEAD_AFTER_INTERVALS;
 
 /// Looks in a row, with a turn of the engine between two, that must find the silence too long. What came while this side
 /// did not run is read by those turns. One turn is not enough: it hands on 32 KiB of all streams, of 128 KiB that may have
@@ -60,7 +58,7 @@ pub struct Heartbeat {
 impl Heartbeat {
     /// The first PING is due at once; an interval of zero is none.
     pub fn new(interval: Duration, now: Moment) -> Self {
-        let silence = interval.saturating_mul(DEAD_AFTER);
+        let silence = interval.saturating_mul(DEAD_AFTER_INTERVALS);
         let silence_ns = nanoseconds(silence);
         Self {
             interval,

@@ -34,7 +34,7 @@ use crate::wire::v5::{
 };
 
 /// How long the peer's HELLO may take. A server opens its buses before, and joining a software bus has its own time-outs.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The least time between two LOSS records of a bus that loses frames all the time.
 const LOSS_INTERVAL: Duration = Duration::from_millis(100);
