@@ -521,6 +521,21 @@ fn interface_deleted_and_made_anew() {
     assert_connected_once(pair);
 }
 
+/// A bus that carries CAN FD, joined to one that does not: what is lost for it is said beforehand, and counted.
+#[test]
+fn fd_frames_for_a_classic_bus() {
+    let Some(_lab) = can_available() else { return };
+    let (near, far) = (unique_name("v"), unique_name("v"));
+    let _vcans = [Made::vcan(&near, 72), Made::vcan(&far, CLASSIC)];
+    let pair = Pair::start(&near, &far, "");
+    let refused = format!("CAN FD frames of our {near} are refused there: its {far} carries classic ones only");
+    pair.server.wait_error(&refused);
+    command(&format!("cansend {near} 123##1112233")).unwrap();
+    assert!(crosses(&near, &far));
+    let totals = pair.client.interrupt().totals();
+    assert_eq!((totals["refused"], totals["received"]), (1, 1), "{totals:?}");
+}
+
 /// An interface that is given another name is not the one that was asked for any more, until it has its name again.
 #[test]
 fn interface_renamed() {

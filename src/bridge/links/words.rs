@@ -52,7 +52,14 @@ pub fn tell(link: &mut Link, event: &Event, buses: &[BusSocket]) {
     let peer = &link.name;
     match *event {
         Event::PeerBus { bus, name, state, is_first: true } => {
-            info!("{peer}: our {} is joined to its {name}, which is {state}", buses[bus].name());
+            let ours = &buses[bus];
+            info!("{peer}: our {} is joined to its {name}, which is {state}", ours.name());
+            if ours.state().carries_fd() && state.presence == Presence::Up && !state.carries_fd() {
+                warn!(
+                    "{peer}: CAN FD frames of our {} are refused there: its {name} carries classic ones only",
+                    ours.name()
+                );
+            }
         }
         Event::PeerBus { name, state, .. }
             if state.presence == Presence::Up && state.controller != Controller::BusOff =>
