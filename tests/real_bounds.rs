@@ -208,13 +208,17 @@ fn part_of_the_time_of_a_bus_that_is_none() {
     assert!(load.busiest > 0.15, "{load:?}");
 }
 
-/// A controller has a bit rate, which need not be given; what is given is for buses that have none.
+/// A controller has a bit rate, which need not be given; another one is refused.
 #[test]
 fn part_of_a_controllers_time() {
     let Some(_lab) = controllers_available() else { return };
     let far = unique_name("v");
     let _interfaces = [Made::controller("can0"), Made::controller("can1"), Made::vcan(&far, CLASSIC)];
-    let pair = Pair::start("can0", &far, "--tx-load 30 --bitrate 1000000");
+    let refused = Program::bridge("server --can can0 --port 0 --tx-load 30 --bitrate 1000000").finish();
+    let advice =
+        "canip_peer: --bitrate 1000000: can0 has a bit rate of its own, 500000 bit/s: leave --bitrate out";
+    assert_eq!(refused.errors, [advice]);
+    let pair = Pair::start("can0", &far, "--tx-load 30");
     pair.server.wait_error("30 % of its time at 500000 bit/s");
     let judge = start("canbusload -e can0@500000");
     let seen = overload("can0", &far, pair);

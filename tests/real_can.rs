@@ -528,7 +528,8 @@ fn fd_frames_for_a_classic_bus() {
     let (near, far) = (unique_name("v"), unique_name("v"));
     let _vcans = [Made::vcan(&near, 72), Made::vcan(&far, CLASSIC)];
     let pair = Pair::start(&near, &far, "");
-    let refused = format!("CAN FD frames of our {near} are refused there: its {far} carries classic ones only");
+    let refused =
+        format!("CAN FD frames of our {near} are refused there: its {far} carries classic ones only");
     pair.server.wait_error(&refused);
     command(&format!("cansend {near} 123##1112233")).unwrap();
     assert!(crosses(&near, &far));
