@@ -44,7 +44,8 @@ host() { # LOG BUS: a process that hosts the bus; it does when it shows a frame 
   local attempt
   start "$box/$1" "$program" dump --can-interface software "$2"
   for ((attempt = 0; attempt < 100; attempt++)); do
-    "$program" send --can-interface software "$2" 7FF#
+    # Until the bus is hosted, it says that nobody else is there.
+    "$program" send --can-interface software "$2" 7FF# 2>>"$box/$1"
     [[ ! -s $box/$1.out ]] || return 0
     sleep 0.05
   done
