@@ -100,6 +100,55 @@ fn all_bytes_come_once_and_the_end_after_them<E: Engine>(mut engine: E) {
     assert_eq!(events.ended, Some((0, false)));
 }
 
+/// Nothing else has to happen for it: a turn that waits for long ends when there is room.
+fn what_tcp_did_not_take_goes_when_there_is_room<E: Engine>(mut engine: E) {
+    const BYTES: usize = 16 << 20;
+    let (ours, mut theirs) = tcp_pair();
+    let stream = engine.open_stream(TOKEN, ours).unwrap();
+    let mut buffer = SendBuffer::with_capacity(BYTES);
+    assert!(buffer.append(&numbered_bytes(BYTES)));
+    let started = Instant::now();
+    assert!(matches!(engine.send(stream, buffer), Sending::InFlight));
+    let reader = thread::spawn(move || {
+        let mut content = vec![0; BYTES];
+        theirs.read_exact(&mut content).unwrap();
+        content
+    });
+    let mut events = Events::default();
+    while events.sent.is_empty() {
+        engine.turn(PATIENCE, &mut events).unwrap();
+    }
+    assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+    assert_eq!(events.sent, [(true, BYTES)]);
+    assert!(reader.join().unwrap() == numbered_bytes(BYTES));
+}
+
+/// However many bring bytes, a turn hands on as much as of one, and all have their turn.
+fn streams_share_a_turn<E: Engine>(mut engine: E) {
+    const STREAMS: usize = 8;
+    const BYTES: usize = 60_000;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let peers: Vec<TcpStream> = (0..STREAMS)
+        .map(|_| {
+            let (ours, mut theirs) = pair_of(&listener);
+            theirs.write_all(&[1; BYTES]).unwrap();
+            engine.open_stream(TOKEN, ours).unwrap();
+            theirs
+        })
+        .collect();
+    let mut events = Events::default();
+    let limit = Instant::now() + PATIENCE;
+    while events.bytes.len() < STREAMS * BYTES {
+        let before = events.bytes.len();
+        engine.turn(Duration::from_secs(1), &mut events).unwrap();
+        let handed_on = events.bytes.len() - before;
+        // Below the limit one more may be read, as long as the limit itself.
+        assert!(handed_on < 2 * TURN_STREAM_BYTES, "{handed_on} bytes in a turn");
+        assert!(Instant::now() < limit, "{} bytes came", events.bytes.len());
+    }
+    drop(peers);
+}
+
 /// Each read stops there.
 fn what_is_behind_an_urgent_mark_is_read<E: Engine>(mut engine: E) {
     let (ours, mut theirs) = tcp_pair();
@@ -225,6 +274,8 @@ on_both_engines!(
     frames_are_acknowledged_together,
     all_bytes_come_once_and_the_end_after_them,
     what_is_behind_an_urgent_mark_is_read,
+    what_tcp_did_not_take_goes_when_there_is_room,
+    streams_share_a_turn,
     a_pause_keeps_what_comes_in_its_order,
     what_was_read_wakes_nobody,
     a_broken_connection_is_told_after_its_bytes,
