@@ -43,6 +43,7 @@ mod tcp;
 mod throttle;
 mod transmit_queue;
 mod turns;
+mod worker;
 
 pub use self::link::{Ended, Ending, LinkLimits};
 pub use self::outbound::Linger;
