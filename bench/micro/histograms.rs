@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use canip_peer::metrics::histograms::{Histograms, IntervalLog, Kind};
+use canip_peer::metrics::histograms::{Account, Histograms, IntervalLog, Kind};
 use canip_peer::moment::WallTime;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
@@ -30,10 +30,12 @@ fn record_busy_interval(histograms: &mut Histograms) {
     histograms.record_n(Kind::RoundTrip, 400_000, 5);
 }
 
-fn busy() -> Histograms {
-    let mut histograms = Histograms::new();
+/// The account of a busy interval.
+fn busy() -> Account {
+    let (mut histograms, mut account) = (Histograms::new(), Account::new());
     record_busy_interval(&mut histograms);
-    histograms
+    account.add_from(&mut histograms);
+    account
 }
 
 #[divan::bench]
@@ -45,7 +47,9 @@ fn record(bencher: Bencher) {
             histograms.record(Kind::CanToTcp, value);
         }
     });
-    assert!(!histograms.interval().get(Kind::CanToTcp).is_empty());
+    let mut account = Account::new();
+    account.add_from(&mut histograms);
+    assert!(!account.interval().get(Kind::CanToTcp).is_empty());
 }
 
 #[divan::bench]
@@ -59,47 +63,60 @@ fn record_between(bencher: Bencher) {
             histograms.record_between(Kind::CanToTcp, black_box(received), now);
         }
     });
-    assert!(!histograms.interval().get(Kind::CanToTcp).is_empty());
+    let mut account = Account::new();
+    account.add_from(&mut histograms);
+    assert!(!account.interval().get(Kind::CanToTcp).is_empty());
 }
 
-/// The end of a busy interval, where there were others before.
+/// All that the end of an interval costs the data path.
+#[divan::bench]
+fn take_and_give_back(bencher: Bencher) {
+    let mut histograms = Histograms::new();
+    bencher.bench_local(|| {
+        let recorded = black_box(histograms.take());
+        histograms.give_back(recorded);
+    });
+}
+
+/// The end of a busy interval, where there were others before: what another thread does.
 #[divan::bench]
 fn next_interval(bencher: Bencher) {
     bencher
         .with_inputs(|| {
-            let mut histograms = busy();
-            histograms.next_interval();
+            let mut account = busy();
+            account.next_interval();
+            let mut histograms = Histograms::new();
             record_busy_interval(&mut histograms);
-            histograms
+            (histograms, account)
         })
-        .bench_local_refs(Histograms::next_interval);
+        .bench_local_refs(|(histograms, account)| {
+            account.add_from(histograms);
+            account.next_interval();
+        });
 }
 
 #[divan::bench]
 fn summary_line(bencher: Bencher) {
-    let mut histograms = busy();
-    bencher.bench_local(|| histograms.interval().summary().to_string());
+    let account = busy();
+    bencher.bench_local(|| account.interval().summary().to_string());
 }
 
 /// Six lines of the interval log.
 #[divan::bench]
 fn log_lines(bencher: Bencher) {
-    let mut histograms = busy();
+    let account = busy();
     let mut log = IntervalLog::new();
     let mut text = Vec::new();
     bencher.bench_local(|| {
         text.clear();
-        for (kind, histogram) in histograms.interval().recorded() {
-            log.write_line(kind, histogram, Duration::ZERO, Duration::from_secs(10), &mut text);
-        }
+        log.write_set(account.interval(), Duration::ZERO, Duration::from_secs(10), &mut text);
         text.len()
     });
 }
 
 #[divan::bench]
 fn distributions(bencher: Bencher) {
-    let mut histograms = busy();
-    bencher.bench_local(|| {
-        histograms.whole().distributions().map(|table| table.to_string().len()).sum::<usize>()
-    });
+    let account = busy();
+    bencher
+        .bench_local(|| account.whole().distributions().map(|table| table.to_string().len()).sum::<usize>());
 }

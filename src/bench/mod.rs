@@ -47,6 +47,7 @@ use self::methods::Answer;
 use self::subject::Subject;
 use self::watch::Watch;
 use crate::bus::software;
+use crate::engine;
 use crate::report::IntervalHistograms;
 use crate::report::document::{FORMAT, Method, Outcome, Report, VERSION};
 
@@ -55,6 +56,8 @@ use crate::report::document::{FORMAT, Method, Outcome, Report, VERSION};
 /// # Errors
 /// The test could not be made, or turned out to be pointless: see [`BenchError`].
 pub fn run(config: &Config) -> Result<(Report, IntervalHistograms), BenchError> {
+    // What the kernel copies meanwhile would be lateness of the bridge's.
+    engine::memory::refuse_huge_pages();
     let subject = Subject::open(&config.subject, &config.load)?;
     let result = run_on(config, &subject);
     drop(subject);

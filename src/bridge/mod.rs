@@ -37,6 +37,7 @@ mod outbound;
 pub mod platform;
 mod reflector;
 mod report;
+mod reporter;
 mod server;
 mod stop;
 mod tcp;
@@ -63,7 +64,7 @@ use self::host::{Chosen, Host};
 use self::links::Links;
 use self::platform::System;
 use self::reflector::Reflector;
-use self::report::Intervals;
+use self::reporter::Reporter;
 use self::stop::Stop;
 use crate::bus::watch::LinkWatch;
 use crate::bus::{self, BusError, BusKind, BusOptions};
@@ -174,6 +175,7 @@ pub fn run(config: BridgeConfig, side: Side) -> Result<(), BridgeError> {
             bus::bit_rate::set(&bus.address.name, rate.nominal, rate.data)?;
         }
     }
+    engine::memory::refuse_huge_pages();
     engine::memory::give_back_buffers();
     let chosen = Host::choose(config.engine)?;
     let host = chosen.host;
@@ -238,13 +240,13 @@ async fn run_on<E: Engine>(
     let engine = new_engine().map_err(system("set up the engine"))?;
     let data_path = DataPath::new(engine, links, host, clock, config.busy_poll);
     let keepalive = Keepalive::for_heartbeat(config.heartbeat);
-    let intervals = Intervals::new(histogram_log);
+    let reporter = Reporter::start(histogram_log).map_err(system("make a thread for reports"))?;
 
     let result = tokio::select! {
         result = connections(end, keepalive, &data_path) => result,
         result = data_path.run() => result.map_err(system("move frames")),
-        () = report::summaries(config.stats_interval, &intervals, &data_path) => Ok(()),
-        () = report::distributions_on_demand(&data_path) => Ok(()),
+        () = report::summaries(config.stats_interval, &reporter, &data_path) => Ok(()),
+        () = report::distributions_on_demand(&reporter, &data_path) => Ok(()),
         () = report::incidents(&data_path) => Ok(()),
         () = watch_links(config.kind(), &data_path) => Ok(()),
         () = data_path.provide_buses() => Ok(()),
@@ -254,7 +256,8 @@ async fn run_on<E: Engine>(
         }
     };
     close(&data_path, &mut stop).await;
-    report::distributions(&data_path);
+    let last_words = reporter.finish(&data_path);
+    last_words.distributions();
     // Before the last line, which says what could not be written.
     if let Some(recording) = recording {
         tokio::select! {
@@ -262,8 +265,8 @@ async fn run_on<E: Engine>(
             name = stop.requested() => warn!("{name} again: the end of the record is not written"),
         }
     }
-    report::total(&data_path);
-    intervals.finish(&data_path).await;
+    report::total(&data_path, &last_words);
+    last_words.end_log().await;
     result
 }
 

@@ -41,10 +41,11 @@ impl<S: Send + 'static> Worker<S> {
     ///
     /// # Panics
     /// If a job panics.
-    pub fn ask<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&mut S) -> T + Send + 'static,
-    ) -> impl Future<Output = T> + use<T, S> {
+    pub fn ask<T, J>(&self, job: J) -> impl Future<Output = T> + use<T, J, S>
+    where
+        T: Send + 'static,
+        J: FnOnce(&mut S) -> T + Send + 'static,
+    {
         let (sender, receiver) = oneshot::channel();
         let job = Box::new(move |state: &mut S| {
             // Whoever asked may have given up by now.

@@ -1,14 +1,13 @@
 //! Keeps the histograms of every interval in a file (`--histogram-log`).
 
 use std::path::Path;
-use std::time::Duration;
 
 use super::backlog::SharedBacklog;
 use super::{Backend, Content, RecordError, Summary, start_writer};
-use crate::metrics::histograms::{HistogramSet, IntervalLog};
+use crate::metrics::histograms::IntervalLog;
 use crate::moment::WallTime;
 
-/// A log under way. The text of a line is made by the caller's thread, its file is written by a task.
+/// A log under way. The text of its lines is made elsewhere ([`IntervalLog`]), its file is written by a task.
 ///
 /// The six lines of a busy interval have some 9 kB together (`bench/micro`), so that a half of the backlog holds more than
 /// a hundred intervals; when both are full, lines are left out and counted, as frames are in a recording.
@@ -16,9 +15,6 @@ use crate::moment::WallTime;
 pub struct HistogramLog {
     backlog: SharedBacklog,
     writer: tokio::task::JoinHandle<()>,
-    log: IntervalLog,
-    /// Where a line is made, since its length is known only then.
-    line: Vec<u8>,
 }
 
 impl HistogramLog {
@@ -29,30 +25,18 @@ impl HistogramLog {
     /// The file cannot be opened for appending, is a pipe or a socket, or another process writes to it.
     pub fn start(path: &Path, backend: Backend, started: WallTime) -> Result<Self, RecordError> {
         let (backlog, writer) = start_writer(path, backend, Content::Histograms)?;
-        let mut log = IntervalLog::new();
-        let mut line = Vec::new();
-        log.write_head(started, &mut line);
-        for head in line.split_inclusive(|&byte| byte == b'\n') {
-            backlog.borrow_mut().push(head.len(), |text| text.extend_from_slice(head));
-        }
-        Ok(Self { backlog, writer, log, line })
+        let mut log = Self { backlog, writer };
+        let mut head = Vec::new();
+        IntervalLog::new().write_head(started, &mut head);
+        log.write(&head);
+        Ok(log)
     }
 
-    /// Takes every histogram of `set` that holds a value, one line each. The interval began `start` after the log and
-    /// ran for `length`: both by a clock that nobody sets, so that the log's intervals never overlap. Never waits;
-    /// without room a line is counted in [`HistogramLog::unwritten`].
-    pub fn write(&mut self, set: &HistogramSet, start: Duration, length: Duration) {
-        for (kind, histogram) in set.recorded() {
-            self.line.clear();
-            self.log.write_line(kind, histogram, start, length, &mut self.line);
-            let line = &self.line;
+    /// Takes whole lines. Never waits; without room a line is left out, and counted in the summary.
+    pub fn write(&mut self, lines: &[u8]) {
+        for line in lines.split_inclusive(|&byte| byte == b'\n') {
             self.backlog.borrow_mut().push(line.len(), |text| text.extend_from_slice(line));
         }
-    }
-
-    /// Lines left out so far: the file was slow or refused, and both halves were full.
-    pub fn unwritten(&self) -> u64 {
-        self.backlog.borrow().lost()
     }
 
     /// Writes what there is and closes the file; the summary counts lines, with those of the log's head. A log that is

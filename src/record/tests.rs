@@ -6,7 +6,7 @@ use tokio::task::LocalSet;
 
 use super::*;
 use crate::frame::{Frame, Identifier};
-use crate::metrics::histograms::{Histograms, Kind};
+use crate::metrics::histograms::{Account, Histograms, IntervalLog, Kind};
 use crate::moment::WallTime;
 use crate::skip::skip;
 use full_device::full_device;
@@ -176,12 +176,20 @@ const TEN_SECONDS: Duration = Duration::from_secs(10);
 async fn log_to(path: &Path, backend: Backend) -> Summary {
     let mut log =
         HistogramLog::start(path, backend, WallTime::from_nanos(1_700_000_000_000_000_000)).unwrap();
-    let mut histograms = Histograms::new();
-    histograms.record(Kind::CanToTcp, 12_100);
-    histograms.record_n(Kind::BatchIn, 4, 3);
-    log.write(histograms.interval(), TEN_SECONDS, TEN_SECONDS);
-    assert_eq!(log.unwritten(), 0);
+    log.write(&lines(&[(Kind::CanToTcp, 12_100, 1), (Kind::BatchIn, 4, 3)]));
     log.finish().await
+}
+
+/// The lines of an interval with these values.
+fn lines(values: &[(Kind, u64, u32)]) -> Vec<u8> {
+    let (mut histograms, mut account) = (Histograms::new(), Account::new());
+    for &(kind, value, count) in values {
+        histograms.record_n(kind, value, count);
+    }
+    account.add_from(&mut histograms);
+    let mut text = Vec::new();
+    IntervalLog::new().write_set(account.interval(), TEN_SECONDS, TEN_SECONDS, &mut text);
+    text
 }
 
 #[test]
@@ -211,19 +219,15 @@ fn a_histogram_log_without_room_counts_what_it_leaves_out() {
     with_each_backend(async |backend| {
         let path = folder.file(&format!("{backend:?}.hlog"));
         let mut log = HistogramLog::start(&path, backend, WallTime::from_nanos(0)).unwrap();
-        let mut histograms = Histograms::new();
-        histograms.record(Kind::BatchIn, 1);
         // The writer has no turn before the end. A line of this histogram has some 100 bytes, and two halves take 2 MiB.
-        let mut taken = 0;
-        while log.unwritten() == 0 {
-            log.write(histograms.interval(), Duration::ZERO, TEN_SECONDS);
-            taken += 1;
+        let line = lines(&[(Kind::BatchIn, 1, 1)]);
+        for _ in 0..30_000 {
+            log.write(&line);
         }
-        assert!((15_000..30_000).contains(&taken), "{taken}");
-        let summary = log.finish().await;
-        // The head's five lines are there, the last histogram is not.
-        assert_eq!(summary, Summary { recorded: 5 + taken - 1, unrecorded: 1 });
-        assert_eq!(fs::read_to_string(&path).unwrap().lines().count() as u64, summary.recorded);
+        let Summary { recorded, unrecorded } = log.finish().await;
+        assert_eq!(recorded + unrecorded, 5 + 30_000, "with the five lines of the head");
+        assert!((15_000..30_000).contains(&recorded), "{recorded}");
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count() as u64, recorded);
     });
 }
 

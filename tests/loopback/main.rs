@@ -70,6 +70,7 @@ mod recording;
 mod relay;
 mod same_bus;
 mod stopped;
+mod undisturbed;
 
 use canip_peer::engine::uring::UringEngine;
 

@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
-use super::Kind;
+use super::{HistogramSet, Kind};
 use crate::moment::WallTime;
 
 /// What readers need to know beside the format; it stands at the head of every log.
@@ -55,6 +55,14 @@ impl IntervalLog {
             .map(drop);
         into_memory(written);
         text.extend_from_slice(LEGEND.as_bytes());
+    }
+
+    /// Appends a line for every histogram of `set` that holds a value. The interval began `start` after the log and ran for
+    /// `length`: both by a clock that nobody sets, so that the log's intervals never overlap.
+    pub fn write_set(&mut self, set: &HistogramSet, start: Duration, length: Duration, text: &mut Vec<u8>) {
+        for (kind, histogram) in set.recorded() {
+            self.write_line(kind, histogram, start, length, text);
+        }
     }
 
     /// Appends one line: a histogram that ran from `start` after the log's start for `length`.

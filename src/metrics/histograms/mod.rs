@@ -1,19 +1,21 @@
 //! How late frames are, and how many go at once: a fixed set of HdrHistograms, three significant digits each.
 //!
 //! ```text
-//!  record ──► interval ── next_interval ──► total
-//!                │                            │
-//!                ▼                            ▼
-//!     summary line, interval log      distribution at the end
+//!  Histograms::record ──► Recorded ── Account::add ──► interval ── next_interval ──► total
+//!  (data path)            (taken, given back)             │                            │
+//!                                                         ▼                            ▼
+//!                                             summary line, interval log      distribution at the end
 //! ```
 //!
-//! A value is counted once, in the interval that runs; when that ends it is added to the total, so that keeping both
-//! costs a frame nothing. Most values are small, and those are only counted by their step until somebody looks. All
-//! memory is there from the start: recording neither allocates nor fails, whatever the value. `bench/micro` measures
-//! what that costs.
+//! The data path only counts: what it has counted is taken from it whole, in exchange for memory that is empty, and an
+//! [`Account`] on another thread does the rest, which takes a thousand times as long as a frame. A value is counted once, in
+//! the interval that runs; when that ends it is added to the total, so that keeping both costs a frame nothing. Most values
+//! are small, and those are only counted by their step until somebody looks. All memory is there from the start: recording
+//! neither allocates nor fails, whatever the value. `bench/micro` measures what that costs.
 //!
 //! Knows no clock: times are arguments.
 
+mod account;
 mod distribution;
 mod interval_log;
 mod near;
@@ -24,6 +26,7 @@ use hdrhistogram::Histogram;
 use self::near::Near;
 use crate::moment::WallTime;
 
+pub use account::Account;
 pub use distribution::Distribution;
 pub use interval_log::IntervalLog;
 pub use summary::Summary;
@@ -194,13 +197,36 @@ impl HistogramSet {
     }
 }
 
-/// The histograms of a bridge: all its links together, since a set for each would cost more than the link.
+/// What was recorded since it was empty. To be added to an [`Account`], which empties it.
+#[derive(Debug)]
+pub struct Recorded {
+    /// Small values, which are not in the histograms.
+    near: [Near; Kind::ALL.len()],
+    far: HistogramSet,
+}
+
+impl Recorded {
+    /// Allocates everything: a set, and 16 KiB of steps for each kind.
+    fn new() -> Self {
+        Self { near: Kind::ALL.map(|kind| Near::new(kind.lowest())), far: HistogramSet::new() }
+    }
+
+    /// Moves all to `set`, which is then as if it had been given the values.
+    fn move_to(&mut self, set: &mut HistogramSet) {
+        for (near, histogram) in self.near.iter_mut().zip(&mut set.histograms) {
+            near.move_to(histogram);
+        }
+        set.add(&self.far);
+        self.far.clear();
+    }
+}
+
+/// Counts values for a bridge: of all its links together, since histograms for each would cost more than the link.
 #[derive(Debug)]
 pub struct Histograms {
-    /// Values of the interval that are not in its histograms yet.
-    near: [Near; Kind::ALL.len()],
-    interval: HistogramSet,
-    total: HistogramSet,
+    running: Recorded,
+    /// Empty, to go on with when what is running is taken.
+    spare: Option<Recorded>,
 }
 
 impl Default for Histograms {
@@ -210,10 +236,9 @@ impl Default for Histograms {
 }
 
 impl Histograms {
-    /// Allocates everything: two sets, and 16 KiB of steps for each kind.
+    /// Allocates everything, twice.
     pub fn new() -> Self {
-        let near = Kind::ALL.map(|kind| Near::new(kind.lowest()));
-        Self { near, interval: HistogramSet::new(), total: HistogramSet::new() }
+        Self { running: Recorded::new(), spare: Some(Recorded::new()) }
     }
 
     /// Counts one value: nanoseconds, or frames. What is above the highest counts as the highest. For
@@ -226,14 +251,14 @@ impl Histograms {
     /// Counts the same value `count` times.
     #[inline]
     pub fn record_n(&mut self, kind: Kind, value: u64, count: u32) {
-        if !self.near[kind as usize].record(value, count) {
+        if !self.running.near[kind as usize].record(value, count) {
             self.record_far(kind, value, count);
         }
     }
 
     #[inline(never)]
     fn record_far(&mut self, kind: Kind, value: u64, count: u32) {
-        self.interval.histograms[kind as usize].saturating_record_n(value, u64::from(count));
+        self.running.far.histograms[kind as usize].saturating_record_n(value, u64::from(count));
     }
 
     /// Counts the time from one reading of the wall clock to another. A clock that was set back in between makes it
@@ -241,7 +266,7 @@ impl Histograms {
     #[inline]
     pub fn record_between(&mut self, kind: Kind, from: WallTime, to: WallTime) {
         let (from_ns, to_ns) = (from.as_nanos(), to.as_nanos());
-        self.interval.clock_went_back += u64::from(to_ns < from_ns);
+        self.running.far.clock_went_back += u64::from(to_ns < from_ns);
         self.record(kind, to_ns.saturating_sub(from_ns));
     }
 
@@ -251,32 +276,21 @@ impl Histograms {
     #[inline]
     pub fn record_one_way(&mut self, elapsed_ns: i64, uncertainty_ns: u64) {
         let below_zero_ns = if elapsed_ns < 0 { elapsed_ns.unsigned_abs() } else { 0 };
-        self.interval.clock_went_back += u64::from(below_zero_ns > uncertainty_ns);
-        self.interval.one_way_uncertainty_ns = self.interval.one_way_uncertainty_ns.max(uncertainty_ns);
+        let far = &mut self.running.far;
+        far.clock_went_back += u64::from(below_zero_ns > uncertainty_ns);
+        far.one_way_uncertainty_ns = far.one_way_uncertainty_ns.max(uncertainty_ns);
         self.record(Kind::OneWay, u64::try_from(elapsed_ns).unwrap_or(0));
     }
 
-    /// What was recorded since the last interval ended.
-    pub fn interval(&mut self) -> &HistogramSet {
-        for (near, histogram) in self.near.iter_mut().zip(&mut self.interval.histograms) {
-            near.move_to(histogram);
-        }
-        &self.interval
+    /// Takes everything since the last time, and goes on with what was given back. Allocates only if that is still out.
+    pub fn take(&mut self) -> Recorded {
+        let empty = self.spare.take().unwrap_or_else(Recorded::new);
+        std::mem::replace(&mut self.running, empty)
     }
 
-    /// Ends the interval: adds it to the total and begins an empty one. Allocates nothing.
-    pub fn next_interval(&mut self) {
-        self.interval();
-        self.total.add(&self.interval);
-        self.interval.clear();
-    }
-
-    /// Everything since the start, with the interval that runs, which goes on. A copy, so for reports that somebody
-    /// asked for.
-    pub fn whole(&mut self) -> HistogramSet {
-        let mut whole = self.total.clone();
-        whole.add(self.interval());
-        whole
+    /// Gives back what was taken, emptied by [`Account::add`].
+    pub fn give_back(&mut self, emptied: Recorded) {
+        self.spare = Some(emptied);
     }
 }
 

@@ -8,9 +8,53 @@ use super::*;
 
 const EVERY_KIND: [&str; 6] = ["can_to_tcp", "tcp_to_can", "round_trip", "one_way", "batch_out", "batch_in"];
 
+/// Histograms with their account, which is told whenever somebody looks.
+#[derive(Default)]
+struct Accounted {
+    histograms: Histograms,
+    account: Account,
+}
+
+impl Accounted {
+    fn new() -> Self {
+        Self::default()
+    }
+
+    fn account(&mut self) -> &mut Account {
+        self.account.add_from(&mut self.histograms);
+        &mut self.account
+    }
+
+    fn interval(&mut self) -> &HistogramSet {
+        self.account().interval()
+    }
+
+    fn next_interval(&mut self) {
+        self.account().next_interval();
+    }
+
+    fn whole(&mut self) -> HistogramSet {
+        self.account().whole()
+    }
+}
+
+impl std::ops::Deref for Accounted {
+    type Target = Histograms;
+
+    fn deref(&self) -> &Histograms {
+        &self.histograms
+    }
+}
+
+impl std::ops::DerefMut for Accounted {
+    fn deref_mut(&mut self) -> &mut Histograms {
+        &mut self.histograms
+    }
+}
+
 /// A thousand times, 1 to 1,000 µs.
-fn thousand() -> Histograms {
-    let mut histograms = Histograms::new();
+fn thousand() -> Accounted {
+    let mut histograms = Accounted::new();
     for microseconds in 1..=1_000 {
         histograms.record(Kind::CanToTcp, 1_000 * microseconds);
     }
@@ -19,7 +63,7 @@ fn thousand() -> Histograms {
 
 #[test]
 fn every_kind_has_a_place_and_a_name_of_its_own() {
-    let mut histograms = Histograms::new();
+    let mut histograms = Accounted::new();
     for (index, kind) in Kind::ALL.into_iter().enumerate() {
         histograms.record_n(kind, 5, index as u32 + 1);
     }
@@ -50,7 +94,7 @@ fn three_digits_are_kept_from_a_microsecond_to_a_minute() {
         (1_000_000_007, 1_001_000_007),
         (59_999_999_999, 60_060_000_000),
     ] {
-        let mut histograms = Histograms::new();
+        let mut histograms = Accounted::new();
         histograms.record(Kind::RoundTrip, value);
         let read = histograms.interval().get(Kind::RoundTrip).value_at_quantile(0.5);
         assert!((value..=highest).contains(&read), "{value} is read as {read}");
@@ -59,7 +103,7 @@ fn three_digits_are_kept_from_a_microsecond_to_a_minute() {
 
 #[test]
 fn no_value_is_too_large_or_too_small() {
-    let mut histograms = Histograms::new();
+    let mut histograms = Accounted::new();
     for kind in Kind::ALL {
         histograms.record(kind, 0);
         histograms.record(kind, u64::MAX);
@@ -106,8 +150,30 @@ fn an_interval_that_ends_is_part_of_the_total() {
 }
 
 #[test]
-fn a_clock_that_was_set_back_counts_as_zero() {
+fn what_is_recorded_while_something_is_out_is_not_lost() {
     let mut histograms = Histograms::new();
+    let mut account = Account::new();
+    let mut out = Vec::new();
+    // More often than there is a spare, as when one of those who took waits for the other.
+    for count in 1..=3 {
+        histograms.record_n(Kind::BatchOut, 1, count);
+        histograms.record_n(Kind::RoundTrip, 1_000_000, count);
+        out.push(histograms.take());
+    }
+    histograms.record_n(Kind::BatchOut, 1, 4);
+    for mut recorded in out {
+        account.add(&mut recorded);
+        histograms.give_back(recorded);
+    }
+    account.add_from(&mut histograms);
+    account.add_from(&mut histograms);
+    assert_eq!(account.interval().get(Kind::BatchOut).len(), 1 + 2 + 3 + 4);
+    assert_eq!(account.interval().get(Kind::RoundTrip).len(), 1 + 2 + 3);
+}
+
+#[test]
+fn a_clock_that_was_set_back_counts_as_zero() {
+    let mut histograms = Accounted::new();
     let at = WallTime::from_nanos;
     histograms.record_between(Kind::CanToTcp, at(10_000), at(10_000));
     assert_eq!(histograms.interval().clock_went_back(), 0);
@@ -120,7 +186,7 @@ fn a_clock_that_was_set_back_counts_as_zero() {
 
 #[test]
 fn one_way_times_below_zero_are_a_set_clock_only_beyond_their_uncertainty() {
-    let mut histograms = Histograms::new();
+    let mut histograms = Accounted::new();
     histograms.record_one_way(-500, 500);
     assert_eq!(histograms.interval().clock_went_back(), 0);
     histograms.record_one_way(-501, 500);
@@ -134,7 +200,7 @@ fn one_way_times_below_zero_are_a_set_clock_only_beyond_their_uncertainty() {
 #[test]
 fn the_summary_names_what_was_recorded() {
     let mut histograms = thousand();
-    assert_eq!(Histograms::new().interval().summary().to_string(), "");
+    assert_eq!(Accounted::new().interval().summary().to_string(), "");
     histograms.record_n(Kind::BatchOut, 1, 900);
     histograms.record_n(Kind::BatchOut, 4, 95);
     histograms.record_n(Kind::BatchOut, 9, 4);
@@ -150,7 +216,7 @@ fn the_summary_names_what_was_recorded() {
 
 #[test]
 fn a_distribution_is_the_table_that_tools_read() {
-    let mut histograms = Histograms::new();
+    let mut histograms = Accounted::new();
     histograms.record_n(Kind::BatchIn, 1, 6);
     histograms.record_n(Kind::BatchIn, 3, 2);
     let whole = histograms.whole();
