@@ -7,8 +7,9 @@ use std::rc::Rc;
 use tracing::{debug, warn};
 
 use super::platform::Platform;
+use super::question::{Findings, Question};
 use super::{bus_words, detached};
-use crate::bus::controller::ControllerState;
+use crate::bus::controller::{self, ControllerState};
 use crate::bus::interface::InterfaceState;
 use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, OpenBus, Pace};
 use crate::config::{BitRate, Bounds};
@@ -76,7 +77,7 @@ impl BusSocket {
         let open = platform.open_bus(&address, &options)?;
         // Whoever hosts a software bus after the one that left paces it alike.
         address.paced_bit_rate = open.paced_bit_rate;
-        let state = platform.interface(&address).unwrap_or(InterfaceState::Missing);
+        let (state, told) = first_look(&address, platform);
         let line = match address.kind {
             BusKind::SocketCan => format!(
                 "{}: receive queue of {} bytes granted ({} asked for); filter: {filter}",
@@ -86,7 +87,6 @@ impl BusSocket {
                 format!("software bus {}, {}; filter: {filter}", address.name, Pace(address.paced_bit_rate))
             }
         };
-        let told = describe(&address, state, platform);
         let bound_index = index_of(state);
         let is_filtered = address.kind == BusKind::SocketCan && filter.kernel_is_exact;
         let bus = Self {
@@ -219,9 +219,15 @@ impl BusSocket {
         }
     }
 
-    /// Looks at the interface and says what has changed.
-    pub fn look(&mut self, platform: &impl Platform) -> Look {
-        let state = match platform.interface(&self.address) {
+    /// What is to be asked about its interface; nothing about a software bus, which is always up.
+    pub fn question(&self) -> Option<Question> {
+        let has_interface = self.address.kind == BusKind::SocketCan;
+        has_interface.then(|| Question::new(&self.address.name, self.bound_index))
+    }
+
+    /// Notes how the interface is, and says what has changed.
+    pub fn note(&mut self, findings: Findings) -> Look {
+        let state = match findings.state {
             Ok(state) => state,
             Err(error) => {
                 warn!("{}: cannot ask for its state: {error}", self.address.name);
@@ -229,12 +235,13 @@ impl BusSocket {
             }
         };
         let before = std::mem::replace(&mut self.state, state);
-        let told = describe(&self.address, state, platform);
+        let told = describe(state, findings.controller);
         let told_before = std::mem::replace(&mut self.told, told);
         let replaced = match (self.bound_index, index_of(state)) {
             (Some(bound), Some(now)) => bound != now,
-            // It has another name now, and its sockets would go on.
-            (Some(bound), None) => platform.exists(bound),
+            // It has another name now, and its sockets would go on. What was asked before these were opened does not count:
+            // it was about another interface.
+            (Some(bound), None) => findings.renamed == Some(bound),
             (None, _) => false,
         };
         self.is_anew |= replaced;
@@ -292,27 +299,38 @@ impl Opening {
     }
 }
 
-fn describe(address: &BusAddress, state: InterfaceState, platform: &impl Platform) -> BusState {
-    if address.kind == BusKind::Software {
-        let bit_rate = address.paced_bit_rate.unwrap_or(0);
-        return BusState { presence: wire::Presence::Up, mtu: 72, bit_rate, ..BusState::default() };
+/// How a bus is at the start, and the same for the peers.
+fn first_look(address: &BusAddress, platform: &impl Platform) -> (InterfaceState, BusState) {
+    match address.kind {
+        BusKind::SocketCan => {
+            let Findings { state, controller, .. } = Question::new(&address.name, None).ask(platform);
+            let state = state.unwrap_or(InterfaceState::Missing);
+            (state, describe(state, controller))
+        }
+        BusKind::Software => {
+            let state = InterfaceState::Up { index: 0, mtu: 72 };
+            let bit_rate = address.paced_bit_rate.unwrap_or(0);
+            let told = BusState { presence: wire::Presence::Up, mtu: 72, bit_rate, ..BusState::default() };
+            (state, told)
+        }
     }
-    let (index, mtu) = match state {
+}
+
+fn describe(state: InterfaceState, controller: controller::Controller) -> BusState {
+    let mtu = match state {
         InterfaceState::Missing | InterfaceState::NotCan => return BusState::default(),
         // What is set meanwhile counts when it is up.
         InterfaceState::Down { .. } => {
             return BusState { presence: wire::Presence::Down, ..BusState::default() };
         }
-        InterfaceState::Up { index, mtu } => (index, u16::try_from(mtu).unwrap_or(u16::MAX)),
+        InterfaceState::Up { mtu, .. } => u16::try_from(mtu).unwrap_or(u16::MAX),
     };
-    // One that cannot be asked is one of which nothing is known; it may be gone since.
-    let asked = platform.controller(index).unwrap_or_default();
     BusState {
         presence: wire::Presence::Up,
-        controller: fault_confinement(asked.state),
+        controller: fault_confinement(controller.state),
         mtu,
-        bit_rate: asked.bit_rate.unwrap_or(0),
-        data_bit_rate: asked.data_bit_rate.unwrap_or(0),
+        bit_rate: controller.bit_rate.unwrap_or(0),
+        data_bit_rate: controller.data_bit_rate.unwrap_or(0),
         has_loop: false,
     }
 }

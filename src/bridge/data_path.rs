@@ -8,6 +8,7 @@
 use std::cell::{RefCell, RefMut};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
@@ -18,6 +19,8 @@ use super::host::Host;
 use super::link::Ended;
 use super::links::Links;
 use super::network_queue::SAMPLE_INTERVAL;
+use super::platform::{Platform, System};
+use super::worker::Worker;
 use crate::bus::{self, BusError, OpenBus};
 use crate::engine::Engine;
 use crate::metrics::Counters;
@@ -33,15 +36,18 @@ const SLICE: Duration = Duration::from_millis(100);
 const SETTLING_SLICE: Duration = Duration::from_millis(20);
 const SETTLING: Duration = Duration::from_secs(1);
 
-/// The same while a bus socket is being opened, which other tasks of the thread have a part in.
+/// The same while a bus is looked for or opened that a link waits for, which other tasks of the thread have a part in.
 const OPENING_SLICE: Duration = Duration::from_millis(1);
 
 /// How often a bus that is gone is looked for, where no notice of it comes (a software bus), or none that was read.
 const BUS_RETRY: Duration = Duration::from_millis(100);
 
 /// The engine and all links. Shared by the tasks of one thread; none holds it across an await.
-pub struct DataPath<E: Engine> {
-    inner: RefCell<Inner<E>>,
+pub struct DataPath<E: Engine, P: Platform = System> {
+    inner: RefCell<Inner<E, P>>,
+    /// Asks the kernel about the interfaces, in the order in which that is wanted; there is none without interfaces. Every task
+    /// that has something asked waits for the answer, so that its queue holds one job for each of them.
+    interfaces: Option<Worker<P>>,
     host: Host,
     clock: Clock,
     /// Wakes the task for what other tasks have changed.
@@ -54,13 +60,13 @@ pub struct DataPath<E: Engine> {
     bus_changed: Notify,
 }
 
-struct Inner<E: Engine> {
+struct Inner<E: Engine, P: Platform> {
     engine: E,
-    links: Links,
+    links: Links<P>,
     /// When links must be serviced although nothing happened.
     deadline: Option<Moment>,
-    /// A bus socket is being opened.
-    opening: bool,
+    /// Whoever looks for a bus that a link waits for, or opens it, has a share of this meanwhile.
+    opening: Rc<()>,
     /// When the engine last had something to report.
     last_event: Moment,
     /// When the engine's alarm rings.
@@ -73,14 +79,22 @@ struct Inner<E: Engine> {
     busy_poll: bool,
 }
 
-impl<E: Engine> DataPath<E> {
-    /// No links yet. With `busy_poll` the engine is never waited for while there are some.
-    pub fn new(engine: E, links: Links, host: Host, clock: Clock, busy_poll: bool) -> Self {
+impl<E: Engine, P: Platform + Send + 'static> DataPath<E, P> {
+    /// No links yet. `interfaces` is asked about those of the buses, if they have any. With `busy_poll` the engine is never
+    /// waited for while there are links.
+    pub fn new(
+        engine: E,
+        links: Links<P>,
+        interfaces: Option<Worker<P>>,
+        host: Host,
+        clock: Clock,
+        busy_poll: bool,
+    ) -> Self {
         let inner = Inner {
             engine,
             links,
             deadline: None,
-            opening: false,
+            opening: Rc::default(),
             last_event: Moment::default(),
             alarm_at: Moment::default(),
             settled_at: Moment::default(),
@@ -89,6 +103,7 @@ impl<E: Engine> DataPath<E> {
         };
         Self {
             inner: RefCell::new(inner),
+            interfaces,
             host,
             clock,
             changed: Notify::new(),
@@ -151,37 +166,27 @@ impl<E: Engine> DataPath<E> {
     }
 
     /// An interface has changed: looks at them all, and whoever waits for a bus tries again at once.
-    pub fn note_interface_change(&self) {
-        self.check_buses();
+    pub async fn note_interface_change(&self) {
+        // It may have come back, and be waited for.
+        let _opening = self.begin_opening();
+        self.check_buses().await;
         self.bus_changed.notify_one();
     }
 
-    /// Looks at the interfaces, and tells links and log what has changed.
-    pub fn check_buses(&self) {
+    /// Looks at the interfaces, and tells links and log what has changed. Frames go on crossing meanwhile.
+    pub async fn check_buses(&self) {
+        let Some(interfaces) = &self.interfaces else { return };
+        let questions = self.inner.borrow_mut().links.questions();
+        let answers = interfaces.ask(move |platform| questions.ask(platform)).await;
         let Inner { engine, links, .. } = &mut *self.inner.borrow_mut();
-        links.check_buses(engine);
+        links.note_answers(engine, answers);
         self.changed.notify_one();
     }
 
     /// Opens bus sockets for the links that want one, for ever.
     pub async fn provide_buses(&self) {
-        self.inner.borrow_mut().opening = false;
-        let count = self.inner.borrow().links.bus_count();
         loop {
-            self.check_buses();
-            let (mut is_wanted, mut is_missing) = (false, false);
-            for bus in 0..count {
-                let Some(opening) = self.inner.borrow().links.wanted_bus(bus) else { continue };
-                is_wanted = true;
-                let opened = match opening {
-                    None => None,
-                    Some(opening) => {
-                        self.inner.borrow_mut().opening = true;
-                        Some(opening.open().await)
-                    }
-                };
-                is_missing |= !self.give_bus(bus, opened);
-            }
+            let (is_wanted, is_missing) = self.open_wanted_buses().await;
             if !is_wanted {
                 self.bus_wanted.notified().await;
             } else if is_missing {
@@ -193,10 +198,33 @@ impl<E: Engine> DataPath<E> {
         }
     }
 
+    /// Opens a bus socket for each bus that a link wants one of, as the interfaces are now: whether one was wanted, and
+    /// whether one was not to be had.
+    async fn open_wanted_buses(&self) -> (bool, bool) {
+        let _opening = self.begin_opening();
+        self.check_buses().await;
+        let count = self.inner.borrow().links.bus_count();
+        let (mut is_wanted, mut is_missing) = (false, false);
+        for bus in 0..count {
+            let Some(opening) = self.inner.borrow().links.wanted_bus(bus) else { continue };
+            is_wanted = true;
+            let opened = match opening {
+                None => None,
+                Some(opening) => Some(opening.open().await),
+            };
+            is_missing |= !self.give_bus(bus, opened);
+        }
+        (is_wanted, is_missing)
+    }
+
+    /// Slices are short until what comes back is dropped.
+    fn begin_opening(&self) -> Rc<()> {
+        Rc::clone(&self.inner.borrow().opening)
+    }
+
     /// Hands a bus socket over, or the reason why there is none.
     fn give_bus(&self, bus: usize, opened: Option<Result<OpenBus, BusError>>) -> bool {
-        let Inner { engine, links, opening, .. } = &mut *self.inner.borrow_mut();
-        *opening = false;
+        let Inner { engine, links, .. } = &mut *self.inner.borrow_mut();
         let socket = links.note_opened(bus, opened);
         let there_is_one = socket.is_some();
         links.give_bus(engine, bus, socket);
@@ -261,7 +289,7 @@ impl<E: Engine> DataPath<E> {
     }
 }
 
-impl<E: Engine> Inner<E> {
+impl<E: Engine, P: Platform> Inner<E, P> {
     /// Turns the engine until the slice is over. Returns whether anything happened within the length of a slice: if not
     /// it is cheaper to wait as a task.
     #[inline(never)]
@@ -313,7 +341,7 @@ impl<E: Engine> Inner<E> {
     }
 
     fn slice_length(&self, now: Moment) -> Duration {
-        if self.opening {
+        if Rc::strong_count(&self.opening) > 1 {
             OPENING_SLICE
         } else if now < self.settled_at {
             SETTLING_SLICE
@@ -340,5 +368,104 @@ impl<E: Engine> Inner<E> {
         if self.links.service(&mut self.engine, now, all) || all {
             self.deadline = self.links.deadline();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixDatagram, UnixStream};
+    use std::pin::pin;
+
+    use super::super::pretended_kernel::{self, Kernel};
+    use super::*;
+    use crate::engine::epoll::EpollEngine;
+
+    fn data_path(kernel: &Kernel) -> DataPath<EpollEngine, Kernel> {
+        let interfaces = Worker::start("interfaces", kernel.clone(), || ()).unwrap();
+        let engine = EpollEngine::new().unwrap();
+        DataPath::new(engine, kernel.links(), Some(interfaces), Host::Tokio, kernel.clock, false)
+    }
+
+    /// Begins what the kernel keeps waiting.
+    async fn begin<T>(check: impl Future<Output = T>) {
+        tokio::select! {
+            biased;
+            _ = check => panic!("nobody has answered yet"),
+            () = std::future::ready(()) => {}
+        }
+    }
+
+    /// A frame of the bus arrives at the peer.
+    async fn cross(wire: &UnixDatagram, peer: &tokio::net::UnixStream) {
+        let mut image = [0; 16];
+        image[..5].copy_from_slice(&[0x23, 0x01, 0, 0, 1]);
+        wire.send(&image).unwrap();
+        let mut frame = [0; 32];
+        loop {
+            peer.readable().await.unwrap();
+            match peer.try_read(&mut frame) {
+                Ok(length) => return assert_eq!((length, frame[2]), (14, 0x23)),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
+    }
+
+    #[test]
+    fn frames_cross_while_the_kernel_does_not_say_how_an_interface_is() {
+        let kernel = Kernel::with_interface(1);
+        let data_path = data_path(&kernel);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let frames_and_look = async {
+            let peer = tokio::net::UnixStream::from_std(theirs).unwrap();
+            let _ended = data_path.open("peer".to_owned(), ours.into()).unwrap();
+            data_path.bus_wanted.notified().await;
+            let (socket, wire) = pretended_kernel::socket();
+            assert!(data_path.give_bus(0, Some(Ok(socket))));
+
+            kernel.replace_interface(2);
+            kernel.lock();
+            let mut check = pin!(data_path.check_buses());
+            begin(&mut check).await;
+            cross(&wire, &peer).await;
+            cross(&wire, &peer).await;
+            kernel.unlock();
+            check.await;
+            assert!(data_path.inner.borrow().links.wanted_bus(0).is_some(), "the answer was noted");
+        };
+        let run = async {
+            tokio::select! {
+                result = data_path.run() => result.unwrap(),
+                () = frames_and_look => {}
+            }
+        };
+        Host::Tokio.run(run).unwrap();
+    }
+
+    #[test]
+    fn slices_are_short_while_a_bus_is_looked_for_that_may_be_waited_for() {
+        let kernel = Kernel::with_interface(1);
+        let data_path = data_path(&kernel);
+        let slice = || data_path.inner.borrow().slice_length(kernel.clock.now());
+        let looks = async {
+            kernel.lock();
+            let mut check = pin!(data_path.check_buses());
+            begin(&mut check).await;
+            assert_eq!(slice(), SLICE, "nobody waits for what is only looked at");
+            {
+                let mut notice = pin!(data_path.note_interface_change());
+                begin(&mut notice).await;
+                assert_eq!(slice(), OPENING_SLICE);
+            }
+            assert_eq!(slice(), SLICE, "given up");
+            let mut wanted = pin!(data_path.open_wanted_buses());
+            begin(&mut wanted).await;
+            assert_eq!(slice(), OPENING_SLICE);
+            kernel.unlock();
+            check.await;
+            assert_eq!(wanted.await, (false, false));
+            assert_eq!(slice(), SLICE);
+        };
+        Host::Tokio.run(looks).unwrap();
     }
 }

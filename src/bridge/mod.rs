@@ -35,6 +35,9 @@ mod loops;
 mod network_queue;
 mod outbound;
 pub mod platform;
+#[cfg(test)]
+mod pretended_kernel;
+mod question;
 mod reflector;
 mod report;
 mod reporter;
@@ -66,6 +69,7 @@ use self::platform::System;
 use self::reflector::Reflector;
 use self::reporter::Reporter;
 use self::stop::Stop;
+use self::worker::Worker;
 use crate::bus::watch::LinkWatch;
 use crate::bus::{self, BusError, BusKind, BusOptions};
 use crate::config::{BridgeConfig, NamedBus, Side};
@@ -205,6 +209,7 @@ async fn run_on<E: Engine>(
         buses.push(bus);
         bus_lines.push(line);
     }
+    let interfaces = interface_worker(config.kind(), platform)?;
     let mut stop = Stop::listen().map_err(system("listen for signals"))?;
     let recording = match &config.record {
         Some(path) => Some(Recording::start(path, backend(host))?),
@@ -238,7 +243,7 @@ async fn run_on<E: Engine>(
         links.limit_clients(max_clients);
     }
     let engine = new_engine().map_err(system("set up the engine"))?;
-    let data_path = DataPath::new(engine, links, host, clock, config.busy_poll);
+    let data_path = DataPath::new(engine, links, interfaces, host, clock, config.busy_poll);
     let keepalive = Keepalive::for_heartbeat(config.heartbeat);
     let reporter = Reporter::start(histogram_log).map_err(system("make a thread for reports"))?;
 
@@ -332,6 +337,17 @@ async fn close<E: Engine>(data_path: &DataPath<E>, stop: &mut Stop) {
     data_path.abandon_all();
 }
 
+/// The thread that asks the kernel about interfaces; none for software buses. It is not waited for at the end: the kernel may
+/// keep it waiting then.
+fn interface_worker(kind: BusKind, platform: System) -> Result<Option<Worker<System>>, BridgeError> {
+    match kind {
+        BusKind::SocketCan => Worker::start("interfaces", platform, || ())
+            .map(Some)
+            .map_err(system("start a thread that asks about interfaces")),
+        BusKind::Software => Ok(None),
+    }
+}
+
 /// Looks at the interface whenever one changes.
 async fn watch_links<E: Engine>(kind: BusKind, data_path: &DataPath<E>) {
     let watching = async {
@@ -342,7 +358,8 @@ async fn watch_links<E: Engine>(kind: BusKind, data_path: &DataPath<E>) {
             // What one call leaves behind must be taken too: readiness is told once. What is not taken fills the socket,
             // and a full one tells of nothing any more.
             while watch.drain()? {}
-            data_path.note_interface_change();
+            // Changes that come meanwhile, however many, are noticed together afterwards: one look at a time is asked for.
+            data_path.note_interface_change().await;
         }
     };
     if kind == BusKind::SocketCan {

@@ -11,7 +11,8 @@ use crate::bus::interface::{self, InterfaceState};
 use crate::bus::{self, BusAddress, BusError, BusKind, BusOptions, OpenBus};
 use crate::moment::{Moment, Now, WallTime};
 
-/// What links ask of their host. Nothing here waits, but for [`Platform::open_bus`] on a software bus.
+/// What links ask of their host. Little of it waits: [`Platform::open_bus`] on a software bus, and what is said of interfaces,
+/// [`Platform::controller`] above all, for other programs that configure some.
 pub trait Platform {
     /// Now, on a clock that only goes forward.
     fn now(&self) -> Moment;
@@ -30,11 +31,11 @@ pub trait Platform {
     /// Why it cannot be opened, for the user.
     fn open_bus(&self, address: &BusAddress, options: &BusOptions) -> Result<OpenBus, BusError>;
 
-    /// How the interface of a bus is. A software bus has none, and is always up.
+    /// How the interface of this name is.
     ///
     /// # Errors
     /// The kernel does not say.
-    fn interface(&self, address: &BusAddress) -> io::Result<InterfaceState>;
+    fn interface(&self, name: &str) -> io::Result<InterfaceState>;
 
     /// Whether there is an interface of this index, whatever its name.
     fn exists(&self, index: u32) -> bool;
@@ -78,11 +79,8 @@ impl Platform for System {
         bus::open(address, options)
     }
 
-    fn interface(&self, address: &BusAddress) -> io::Result<InterfaceState> {
-        match address.kind {
-            BusKind::SocketCan => interface::state(&address.name),
-            BusKind::Software => Ok(InterfaceState::Up { index: 0, mtu: 72 }),
-        }
+    fn interface(&self, name: &str) -> io::Result<InterfaceState> {
+        interface::state(name)
     }
 
     fn exists(&self, index: u32) -> bool {

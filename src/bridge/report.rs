@@ -52,7 +52,7 @@ pub async fn incidents<E: Engine>(data_path: &DataPath<E>) {
     let mut ticks = ticks(INCIDENT_INTERVAL);
     loop {
         ticks.tick().await;
-        data_path.check_buses();
+        data_path.check_buses().await;
         data_path.report_incidents();
     }
 }

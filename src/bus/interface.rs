@@ -107,7 +107,7 @@ fn ask_all(name: &str, request: &mut libc::ifreq) -> io::Result<InterfaceState> 
 
 /// The index of an interface that is there. Asked of a socket that is bound to it, not with SIOCGIFINDEX: for a name that is
 /// missing the kernel first runs modprobe, twice, and waits for it (`dev_load`, Linux 6.1 and 6.12; 150 ms and more on emulated
-/// processors), while whoever asks moves no frame.
+/// processors), and that the interface is back would be noticed later by as much.
 fn index(name: &str) -> io::Result<u32> {
     let socket = question_socket()?;
     set_bytes(socket.as_fd(), libc::SOL_SOCKET, libc::SO_BINDTODEVICE, name.as_bytes())?;

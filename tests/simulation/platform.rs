@@ -76,9 +76,9 @@ impl Platform for SimulatedPlatform {
         Ok(OpenBus { descriptor, receive_queue_bytes, packing: Packing::Single, paced_bit_rate: None })
     }
 
-    fn interface(&self, address: &BusAddress) -> io::Result<InterfaceState> {
+    fn interface(&self, name: &str) -> io::Result<InterfaceState> {
         let world = &*self.world.borrow();
-        let Some(interface) = self.interface_of(world, &address.name) else {
+        let Some(interface) = self.interface_of(world, name) else {
             return Ok(InterfaceState::Missing);
         };
         let interface = &world.can.interfaces[interface];

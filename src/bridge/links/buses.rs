@@ -6,8 +6,33 @@ use super::{Attention, Links, address};
 use crate::bridge::bus_socket::{BusSocket, Opening, Presence};
 use crate::bridge::link::{Ending, Link};
 use crate::bridge::platform::Platform;
+use crate::bridge::question::{Findings, Question};
 use crate::bus::{BusError, OpenBus};
 use crate::engine::Engine;
+
+/// What is to be asked about the interfaces of all buses that have one. They are numbered: several may be under way at the
+/// same time, and answers be noted in another order than that in which the interfaces were asked about.
+#[derive(Debug)]
+pub struct Questions {
+    number: u64,
+    of_buses: Vec<(usize, Question)>,
+}
+
+/// The answers to [`Questions`].
+#[derive(Debug)]
+pub struct Answers {
+    number: u64,
+    of_buses: Vec<(usize, Findings)>,
+}
+
+impl Questions {
+    /// Asks, and waits for the answers. Whoever asks elsewhere does so in the order in which the questions came from
+    /// [`Links::questions`].
+    pub fn ask(self, platform: &impl Platform) -> Answers {
+        let ask = |(bus, question): (usize, Question)| (bus, question.ask(platform));
+        Answers { number: self.number, of_buses: self.of_buses.into_iter().map(ask).collect() }
+    }
+}
 
 impl<P: Platform> Links<P> {
     /// How many buses the bridge has.
@@ -15,25 +40,48 @@ impl<P: Platform> Links<P> {
         self.buses.len()
     }
 
-    /// Looks at the interfaces and says what has changed. Sockets of an interface that another has replaced are closed.
+    /// Looks at the interfaces, waiting for the answers, and notes these.
     pub fn check_buses<E: Engine>(&mut self, engine: &mut E) {
-        for bus in 0..self.buses.len() {
-            let look = self.buses[bus].look(&self.platform);
-            if look.presence == Presence::Replaced {
-                for index in 0..self.table.len() {
-                    if let Some(link) = &mut self.table[index] {
-                        close(link, bus, &self.buses, &self.platform, engine);
-                        self.mark(index, Attention::Whole);
-                    }
+        let answers = self.questions().ask(&self.platform);
+        self.note_answers(engine, answers);
+    }
+
+    /// What is to be asked about the interfaces now.
+    pub fn questions(&mut self) -> Questions {
+        self.questions += 1;
+        let question = |(bus, socket): (usize, &BusSocket)| Some((bus, socket.question()?));
+        let of_buses = self.buses.iter().enumerate().filter_map(question).collect();
+        Questions { number: self.questions, of_buses }
+    }
+
+    /// Says what has changed. Sockets of an interface that another has replaced are closed. Answers that are older than
+    /// those which were noted last tell of a past that is over, and are ignored.
+    pub fn note_answers<E: Engine>(&mut self, engine: &mut E, answers: Answers) {
+        if answers.number < self.answered {
+            return;
+        }
+        self.answered = answers.number;
+        for (bus, findings) in answers.of_buses {
+            self.note_findings(engine, bus, findings);
+        }
+    }
+
+    fn note_findings<E: Engine>(&mut self, engine: &mut E, bus: usize, findings: Findings) {
+        let look = self.buses[bus].note(findings);
+        if look.presence == Presence::Replaced {
+            for index in 0..self.table.len() {
+                if let Some(link) = &mut self.table[index] {
+                    close(link, bus, &self.buses, &self.platform, engine);
+                    self.mark(index, Attention::Whole);
                 }
             }
-            if look.changed {
-                let rate = self.buses[bus].bit_rate();
-                if let (Some(Some(throttle)), Some(rate)) = (self.throttles.get_mut(bus), rate) {
-                    throttle.set_bit_rate(rate);
-                }
-                (0..self.table.len()).for_each(|index| self.tell_bus_states(index));
+        }
+        if look.changed {
+            let rate = self.buses[bus].bit_rate();
+            if let (Some(Some(throttle)), Some(rate)) = (self.throttles.get_mut(bus), rate) {
+                throttle.set_bit_rate(rate);
             }
+            (0..self.table.len()).for_each(|index| self.tell_bus_states(index));
         }
     }
 
@@ -146,5 +194,103 @@ pub fn settle_stopped<E: Engine>(
     };
     if !resumed {
         close(link, bus, buses, platform, engine);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::bridge::pretended_kernel::{self, Kernel};
+    use crate::engine::epoll::EpollEngine;
+
+    /// A link, and what it takes to keep it.
+    struct Scene {
+        kernel: Kernel,
+        engine: EpollEngine,
+        links: Links<Kernel>,
+        _peer: UnixStream,
+    }
+
+    impl Scene {
+        /// The link has a socket of the interface, whose index is 1.
+        fn start() -> Self {
+            let kernel = Kernel::with_interface(1);
+            let (mut engine, mut links) = (EpollEngine::new().unwrap(), kernel.links());
+            let (ours, peer) = UnixStream::pair().unwrap();
+            let (ended, _) = tokio::sync::oneshot::channel();
+            links.open(&mut engine, "peer".to_owned(), ours.into(), ended).unwrap();
+            links.service(&mut engine, kernel.read(), true);
+            let mut scene = Self { kernel, engine, links, _peer: peer };
+            scene.open_bus();
+            scene
+        }
+
+        fn open_bus(&mut self) {
+            assert!(!self.is_open());
+            let (socket, _) = pretended_kernel::socket();
+            self.links.give_bus(&mut self.engine, 0, Some(socket));
+            assert!(self.is_open());
+        }
+
+        fn is_open(&self) -> bool {
+            self.links.wanted_bus(0).is_none()
+        }
+
+        fn ask(&mut self) -> Answers {
+            self.links.questions().ask(&self.kernel)
+        }
+
+        fn note(&mut self, answers: Answers) {
+            self.links.note_answers(&mut self.engine, answers);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_older_than_the_last_closes_nothing() {
+        let mut scene = Scene::start();
+        let before = scene.ask();
+        scene.kernel.replace_interface(2);
+        let after = scene.ask();
+        scene.note(after);
+        scene.open_bus();
+        scene.note(before);
+        assert!(scene.is_open(), "it is of the interface that is there now");
+        let again = scene.ask();
+        scene.note(again);
+        assert!(scene.is_open(), "which is still known");
+    }
+
+    #[test]
+    fn two_answers_about_one_replacement_close_the_sockets_once() {
+        let mut scene = Scene::start();
+        let questions = [scene.links.questions(), scene.links.questions()];
+        scene.kernel.replace_interface(2);
+        let [first, second] = questions.map(|questions| questions.ask(&scene.kernel));
+        scene.note(first);
+        scene.open_bus();
+        scene.note(second);
+        assert!(scene.is_open());
+    }
+
+    #[test]
+    fn what_became_of_an_earlier_interface_closes_nothing() {
+        let mut scene = Scene::start();
+        let [first, second] = [scene.links.questions(), scene.links.questions()];
+        scene.kernel.replace_interface(2);
+        let replaced = first.ask(&scene.kernel);
+        scene.kernel.rename_interface(1);
+        let renamed = second.ask(&scene.kernel);
+        scene.note(replaced);
+        scene.open_bus();
+        scene.note(renamed);
+        assert!(
+            scene.is_open(),
+            "it is the first one that has another name, and the sockets are the second one's"
+        );
+        scene.kernel.rename_interface(2);
+        scene.links.check_buses(&mut scene.engine);
+        assert!(!scene.is_open(), "now it is the second one");
     }
 }

@@ -9,12 +9,14 @@ mod handler;
 mod service;
 mod words;
 
+pub use admission::MAX_CLIENTS;
+pub use buses::{Answers, Questions};
+
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-pub use admission::MAX_CLIENTS;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
@@ -110,6 +112,10 @@ pub struct Links<P = System> {
     recording: Option<usize>,
     /// A link came to want a socket.
     bus_wanted: bool,
+    /// The number of the last questions about the interfaces.
+    questions: u64,
+    /// The number of the latest ones whose answers are noted.
+    answered: u64,
     /// Clients that a server has at the same time.
     places: usize,
     /// Lines about peers that do not speak the protocol.
@@ -150,6 +156,8 @@ impl<P: Platform> Links<P> {
             recorder,
             recording: None,
             bus_wanted: false,
+            questions: 0,
+            answered: 0,
             places: MAX_CLIENTS,
             refusals: LineLimit::default(),
             visits: LineLimit::of(VISIT_LINES),
