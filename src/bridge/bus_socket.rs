@@ -219,6 +219,11 @@ impl BusSocket {
         }
     }
 
+    /// Whether its interface has a controller, as it was last up.
+    pub fn has_controller(&self) -> bool {
+        self.was_up.controller != Controller::Unknown
+    }
+
     /// What is to be asked about its interface; nothing about a software bus, which is always up.
     pub fn question(&self) -> Option<Question> {
         let has_interface = self.address.kind == BusKind::SocketCan;

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, oneshot};
 use super::clock::Clock;
 use super::host::Host;
 use super::link::Ended;
-use super::links::Links;
+use super::links::{Links, Questions};
 use super::network_queue::SAMPLE_INTERVAL;
 use super::platform::{Platform, System};
 use super::worker::Worker;
@@ -175,8 +175,18 @@ impl<E: Engine, P: Platform + Send + 'static> DataPath<E, P> {
 
     /// Looks at the interfaces, and tells links and log what has changed. Frames go on crossing meanwhile.
     pub async fn check_buses(&self) {
-        let Some(interfaces) = &self.interfaces else { return };
         let questions = self.inner.borrow_mut().links.questions();
+        self.ask(questions).await;
+    }
+
+    /// The same for those that have a controller.
+    pub async fn check_controllers(&self) {
+        let questions = self.inner.borrow_mut().links.questions_about_controllers();
+        self.ask(questions).await;
+    }
+
+    async fn ask(&self, questions: Questions) {
+        let Some(interfaces) = self.interfaces.as_ref().filter(|_| !questions.is_empty()) else { return };
         let answers = interfaces.ask(move |platform| questions.ask(platform)).await;
         let Inner { engine, links, .. } = &mut *self.inner.borrow_mut();
         links.note_answers(engine, answers);

@@ -85,6 +85,12 @@ use crate::wire::v5::{BusName, Name};
 /// How long an orderly end may take: the links' own time-out, and a little for what they wait in.
 const STOP_TIMEOUT: Duration = Duration::from_millis(1_500);
 
+/// How often controllers are asked how they are.
+const CONTROLLER_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Each tenth time all interfaces are looked at: a look takes as long as ten frames, of which virtual ones have no use.
+const CONTROLLER_LOOKS_A_LOOK: u64 = 10;
+
 /// Why a bridge cannot start, or cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum BridgeError {
@@ -254,6 +260,7 @@ async fn run_on<E: Engine>(
         () = report::distributions_on_demand(&reporter, &data_path) => Ok(()),
         () = report::incidents(&data_path) => Ok(()),
         () = watch_links(config.kind(), &data_path) => Ok(()),
+        () = look_at_buses(&data_path) => Ok(()),
         () = data_path.provide_buses() => Ok(()),
         name = stop.requested() => {
             info!("{name}: closing connections");
@@ -345,6 +352,20 @@ fn interface_worker(kind: BusKind, platform: System) -> Result<Option<Worker<Sys
             .map(Some)
             .map_err(system("start a thread that asks about interfaces")),
         BusKind::Software => Ok(None),
+    }
+}
+
+/// Asks controllers how they are, which announce little of it themselves; and now and then how all interfaces are, in case the
+/// announcement of a change was missed.
+async fn look_at_buses<E: Engine>(data_path: &DataPath<E>) {
+    let mut ticks = report::ticks(CONTROLLER_INTERVAL);
+    for count in 1u64.. {
+        ticks.tick().await;
+        if count.is_multiple_of(CONTROLLER_LOOKS_A_LOOK) {
+            data_path.check_buses().await;
+        } else {
+            data_path.check_controllers().await;
+        }
     }
 }
 

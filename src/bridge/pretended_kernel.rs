@@ -14,7 +14,7 @@ use super::links::Links;
 use super::outbound::Linger;
 use super::platform::Platform;
 use crate::bus::claim::Claim;
-use crate::bus::controller::Controller;
+use crate::bus::controller::{Controller, ControllerState};
 use crate::bus::interface::InterfaceState;
 use crate::bus::{BusAddress, BusError, BusKind, BusOptions, OpenBus};
 use crate::engine::Packing;
@@ -34,6 +34,7 @@ struct Interfaces {
     named: InterfaceState,
     /// The index of another one.
     other: Option<u32>,
+    controller: Controller,
     is_locked: bool,
 }
 
@@ -48,7 +49,8 @@ pub struct Kernel {
 impl Kernel {
     /// One whose interface is up and has this index.
     pub fn with_interface(index: u32) -> Self {
-        let interfaces = Interfaces { named: up(index), other: None, is_locked: false };
+        let controller = Controller::default();
+        let interfaces = Interfaces { named: up(index), other: None, controller, is_locked: false };
         Self { clock: Clock::start(), interfaces: Arc::new(Mutex::new(interfaces)), unlocked: Arc::default() }
     }
 
@@ -61,6 +63,11 @@ impl Kernel {
     pub fn rename_interface(&self, index: u32) {
         let interfaces = &mut *self.interfaces.lock().unwrap();
         (interfaces.named, interfaces.other) = (InterfaceState::Missing, Some(index));
+    }
+
+    /// The interface has a controller.
+    pub fn set_controller(&self, state: ControllerState) {
+        self.interfaces.lock().unwrap().controller.state = Some(state);
     }
 
     /// Has whoever asks about a controller wait.
@@ -144,8 +151,8 @@ impl Platform for Kernel {
     fn controller(&self, _index: u32) -> io::Result<Controller> {
         let interfaces = self.interfaces.lock().unwrap();
         let is_locked = |interfaces: &mut Interfaces| interfaces.is_locked;
-        drop(self.unlocked.wait_timeout_while(interfaces, LOCKED, is_locked).unwrap());
-        Ok(Controller::default())
+        let (interfaces, _) = self.unlocked.wait_timeout_while(interfaces, LOCKED, is_locked).unwrap();
+        Ok(interfaces.controller)
     }
 
     fn drops(&self, _kind: BusKind, _socket: BorrowedFd<'_>) -> Option<u32> {

@@ -13,8 +13,7 @@ use crate::engine::Engine;
 use crate::metrics::{Counters, rate};
 use crate::record::Summary;
 
-/// How often losses are said, in one line a link at most, whatever their number; and how often controllers are asked how
-/// they are, which announce little of it themselves.
+/// How often losses are said, in one line a link at most, whatever their number.
 const INCIDENT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Says what a record has.
@@ -52,7 +51,6 @@ pub async fn incidents<E: Engine>(data_path: &DataPath<E>) {
     let mut ticks = ticks(INCIDENT_INTERVAL);
     loop {
         ticks.tick().await;
-        data_path.check_buses().await;
         data_path.report_incidents();
     }
 }
@@ -78,7 +76,8 @@ pub fn total<E: Engine>(data_path: &DataPath<E>, last_words: &LastWords) {
     info!("total: {totals}{}", last_words.in_total());
 }
 
-fn ticks(period: Duration) -> tokio::time::Interval {
+/// A tick every `period`, the first one after it.
+pub fn ticks(period: Duration) -> tokio::time::Interval {
     let mut ticks = interval_at(Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks

@@ -2,17 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use canip_peer::engine::priority::{Reach, set_real_time};
-
 use crate::program::{Program, counters};
-use crate::skip::skip;
 use crate::{Pair, carry, numbered};
 
-on_each_engine!(both_ways_at_once_in_order, summary_lines, busily_polled, at_real_time_priority);
-
-/// Scheduling policies, by sched.h.
-const OTHER: u32 = 0;
-const FIFO: u32 = 1;
+on_each_engine!(both_ways_at_once_in_order, summary_lines, busily_polled);
 
 /// Frames each way.
 const FRAMES: u32 = 20_000;
@@ -21,7 +14,8 @@ fn both_ways_at_once_in_order(engine: &'static str) {
     cross(Pair::start(engine, "", ""));
 }
 
-fn cross(pair: Pair) {
+/// The same between these two.
+pub fn cross(pair: Pair) {
     let Pair { near, server, client, far, .. } = pair;
     let (out, back) = (numbered(1, FRAMES), numbered(2, FRAMES));
     std::thread::scope(|scope| {
@@ -71,50 +65,6 @@ fn busily_polled(engine: &'static str) {
     let before = processor_ticks(&server);
     server.wait_errors("summary: links 0 ", 3);
     assert!(processor_ticks(&server) < before + 50, "two seconds without a link");
-}
-
-/// Name, real-time priority and policy (see sched(7)) of each thread of a program, the one that began it first.
-fn threads(program: &Program) -> Vec<(String, u32, u32)> {
-    let process = std::path::PathBuf::from(format!("/proc/{}", program.child.id()));
-    let read = |folder: std::path::PathBuf| {
-        // One that has ended meanwhile has none.
-        let status = std::fs::read_to_string(folder.join("stat")).ok()?;
-        let (name, fields) = status.rsplit_once(") ").unwrap();
-        let fields: Vec<&str> = fields.split(' ').collect();
-        Some((name.to_owned(), fields[37].parse().unwrap(), fields[38].parse().unwrap()))
-    };
-    let main = process.join("task").join(program.child.id().to_string());
-    let mut threads: Vec<_> =
-        process.join("task").read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
-    threads.sort_by_key(|folder| *folder != main);
-    threads.into_iter().filter_map(read).collect()
-}
-
-fn at_real_time_priority(engine: &'static str) {
-    let allowed = std::thread::spawn(|| set_real_time(3, Reach::ThisThread)).join().unwrap();
-    if let Err(error) = allowed {
-        // Where it is forbidden to the test, it is to the program.
-        assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied, "{error}");
-        skip(&format!("real-time priority: {error}"), Some("CANIP_REQUIRE_CAN"));
-        let arguments =
-            format!("server --engine {engine} --can-interface software --can any --port 0 --realtime");
-        let refused = Program::bridge(&arguments).finish();
-        assert_eq!(refused.status.code(), Some(1), "{:?}", refused.errors);
-        assert!(refused.errors[0].starts_with("canip_peer: --realtime: "), "{:?}", refused.errors);
-        return;
-    }
-    let pair = Pair::start(engine, "--realtime", "--realtime=3");
-    for (program, priority) in [(&pair.server, 1), (&pair.client, 3)] {
-        program.wait_error(&format!("real-time priority: SCHED_FIFO {priority}"));
-        let threads = threads(program);
-        assert_eq!((threads[0].1, threads[0].2), (priority, FIFO), "{threads:?}");
-        // The diagnostics have a thread of their own: it and all others stay as they are.
-        assert!(
-            threads.len() > 1 && threads[1..].iter().all(|thread| (thread.1, thread.2) == (0, OTHER)),
-            "{threads:?}"
-        );
-    }
-    cross(pair);
 }
 
 fn summary_lines(engine: &'static str) {

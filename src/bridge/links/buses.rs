@@ -26,6 +26,11 @@ pub struct Answers {
 }
 
 impl Questions {
+    /// Whether nothing is to be asked.
+    pub fn is_empty(&self) -> bool {
+        self.of_buses.is_empty()
+    }
+
     /// Asks, and waits for the answers. Whoever asks elsewhere does so in the order in which the questions came from
     /// [`Links::questions`].
     pub fn ask(self, platform: &impl Platform) -> Answers {
@@ -48,21 +53,29 @@ impl<P: Platform> Links<P> {
 
     /// What is to be asked about the interfaces now.
     pub fn questions(&mut self) -> Questions {
+        self.questions_about(|_| true)
+    }
+
+    /// What is to be asked about those that have a controller.
+    pub fn questions_about_controllers(&mut self) -> Questions {
+        self.questions_about(BusSocket::has_controller)
+    }
+
+    fn questions_about(&mut self, is_asked_about: fn(&BusSocket) -> bool) -> Questions {
         self.questions += 1;
-        let question = |(bus, socket): (usize, &BusSocket)| Some((bus, socket.question()?));
-        let of_buses = self.buses.iter().enumerate().filter_map(question).collect();
+        let asked_about = self.buses.iter().enumerate().filter(|(_, bus)| is_asked_about(bus));
+        let of_buses = asked_about.filter_map(|(index, bus)| Some((index, bus.question()?))).collect();
         Questions { number: self.questions, of_buses }
     }
 
     /// Says what has changed. Sockets of an interface that another has replaced are closed. Answers that are older than
-    /// those which were noted last tell of a past that is over, and are ignored.
+    /// those which were noted last of the same bus tell of a past that is over, and are ignored.
     pub fn note_answers<E: Engine>(&mut self, engine: &mut E, answers: Answers) {
-        if answers.number < self.answered {
-            return;
-        }
-        self.answered = answers.number;
         for (bus, findings) in answers.of_buses {
-            self.note_findings(engine, bus, findings);
+            if self.answered[bus] < answers.number {
+                self.answered[bus] = answers.number;
+                self.note_findings(engine, bus, findings);
+            }
         }
     }
 
@@ -203,6 +216,7 @@ mod tests {
 
     use super::*;
     use crate::bridge::pretended_kernel::{self, Kernel};
+    use crate::bus::controller::ControllerState;
     use crate::engine::epoll::EpollEngine;
 
     /// A link, and what it takes to keep it.
@@ -292,5 +306,16 @@ mod tests {
         scene.kernel.rename_interface(2);
         scene.links.check_buses(&mut scene.engine);
         assert!(!scene.is_open(), "now it is the second one");
+    }
+
+    #[test]
+    fn an_interface_without_a_controller_is_not_asked_about_its_controller() {
+        let mut scene = Scene::start();
+        assert!(scene.links.questions_about_controllers().is_empty());
+        assert!(!scene.links.questions().is_empty());
+        scene.kernel.set_controller(ControllerState::ErrorActive);
+        let answers = scene.ask();
+        scene.note(answers);
+        assert!(!scene.links.questions_about_controllers().is_empty());
     }
 }

@@ -114,8 +114,8 @@ pub struct Links<P = System> {
     bus_wanted: bool,
     /// The number of the last questions about the interfaces.
     questions: u64,
-    /// The number of the latest ones whose answers are noted.
-    answered: u64,
+    /// The number of the latest ones whose answers are noted, of each bus.
+    answered: Vec<u64>,
     /// Clients that a server has at the same time.
     places: usize,
     /// Lines about peers that do not speak the protocol.
@@ -151,13 +151,13 @@ impl<P: Platform> Links<P> {
             turn_time: None,
             limits,
             max_age_ns: limits.max_age.map_or(u64::MAX, nanoseconds),
+            answered: vec![0; buses.len()],
             buses: buses.into_iter().collect(),
             session,
             recorder,
             recording: None,
             bus_wanted: false,
             questions: 0,
-            answered: 0,
             places: MAX_CLIENTS,
             refusals: LineLimit::default(),
             visits: LineLimit::of(VISIT_LINES),
