@@ -171,6 +171,8 @@ impl<E: Engine, P: Platform + Send + 'static> DataPath<E, P> {
         let _opening = self.begin_opening();
         self.check_buses().await;
         self.bus_changed.notify_one();
+        // Whoever waits comes before the next slice, or the next slice is short.
+        tokio::task::yield_now().await;
     }
 
     /// Looks at the interfaces, and tells links and log what has changed. Frames go on crossing meanwhile.
