@@ -350,7 +350,7 @@ fn interface_worker(kind: BusKind, platform: System) -> Result<Option<Worker<Sys
     match kind {
         BusKind::SocketCan => Worker::start("interfaces", platform, || ())
             .map(Some)
-            .map_err(system("start a thread that asks about interfaces")),
+            .map_err(system("make a thread for interfaces")),
         BusKind::Software => Ok(None),
     }
 }
