@@ -27,6 +27,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use books::assert_books;
+use can::processors::processor;
 use can::{
     Load, Made, Outcome, can_available, carry_in_turns, command, controllers_available, crosses, eventually,
     frame, ip, measure, receive_lists, receiver, send, sender,
@@ -52,10 +53,10 @@ struct Pair {
 impl Pair {
     /// Bridges two interfaces over loopback, with more options for the server.
     fn start(server_can: &str, client_can: &str, options: &str) -> Pair {
-        let server = Program::bridge(&format!("server --can {server_can} --port 0 {UNHURRIED} {options}"));
+        let server = pinned(0, &format!("server --can {server_can} --port 0 {UNHURRIED} {options}"));
         let port = server.port();
         let target = format!("--host 127.0.0.1 --port {port}");
-        let client = Program::bridge(&format!("client --can {client_can} {target} {UNHURRIED}"));
+        let client = pinned(1, &format!("client --can {client_can} {target} {UNHURRIED}"));
         let pair = Pair { server, client };
         pair.wait_connected();
         pair
@@ -65,6 +66,14 @@ impl Pair {
         self.server.wait_error("connected: version 5");
         self.client.wait_error("connected to ");
     }
+}
+
+/// Starts a bridge on a processor of its own ([`processor`]).
+fn pinned(number: usize, arguments: &str) -> Program {
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", &processor(number).to_string(), env!("CARGO_BIN_EXE_canip_peer")]);
+    command.args(arguments.split_whitespace());
+    Program::start(command)
 }
 
 /// Starts candump and waits until the kernel has it in a receive list of the interface. `prefix` is empty, or

@@ -1,6 +1,9 @@
 //! What tests on real SocketCAN share: whether this machine has it, interfaces that go with their test, and a meter
 //! that counts what crosses between two interfaces.
 
+#[path = "processors.rs"]
+pub mod processors;
+
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -11,6 +14,7 @@ use socketcan::{
 
 use crate::common;
 use crate::program::PATIENCE;
+use processors::{processor, stay_on};
 
 /// Held by every test that uses real CAN: they measure rates and share can0, can1 and port 3333.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -205,6 +209,8 @@ fn payload(index: u32) -> [u8; 8] {
 
 /// Whether all went out on schedule.
 fn send_load(socket: &CanSocket, load: Load) -> bool {
+    // Each direction's on its own.
+    stay_on(processor(usize::from(load.identifier >> 8)));
     let start = Instant::now();
     let mut sent = 0;
     while sent < load.frames {

@@ -11,8 +11,9 @@ use std::time::Duration;
 use canip_peer::bus::BusKind;
 
 use crate::books::{assert_balanced, assert_books, unaccounted};
+use crate::can::processors::processor;
 use crate::program::{Finished, Program, unique_name};
-use crate::traffic::{Arrival, Load, Meter, Place, now_us, processor};
+use crate::traffic::{Arrival, Load, Meter, Place, now_us};
 
 /// Frames a second, each way. The lab's emulated processors carry 8,000 a second with nothing else to do.
 pub const RATE: u32 = 1_000;

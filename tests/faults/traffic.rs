@@ -14,11 +14,10 @@ use std::time::{Duration, Instant, SystemTime};
 use canip_peer::bus::software::{self, Host};
 use canip_peer::bus::{self, BusKind, Packet, Receiver, interpret};
 use canip_peer::frame::{Frame, Identifier, Image};
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 use socketcan::{CanFilter, CanSocket, Socket, SocketOptions};
 
 use crate::can::eventually;
+use crate::can::processors::{processor, stay_on};
 use crate::program::PATIENCE;
 
 /// A bus by its name.
@@ -221,22 +220,6 @@ impl Drop for Load {
             *pace = Pace::Stop;
         }
     }
-}
-
-/// One of the processors that this test may use. What sends into a virtual interface must stay on one: its frames wait in a
-/// queue of the processor that sends, and where that is busy a thread of the kernel delivers them later (`ksoftirqd`, Linux
-/// 6.1). A sender that moves to another processor meanwhile overtakes itself.
-pub fn processor(number: usize) -> usize {
-    let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
-    let numbers: Vec<usize> =
-        (0..CpuSet::count()).filter(|&number| allowed.is_set(number).unwrap()).collect();
-    numbers[number % numbers.len()]
-}
-
-fn stay_on(processor: usize) {
-    let mut only = CpuSet::new();
-    only.set(processor).unwrap();
-    sched_setaffinity(Pid::from_raw(0), &only).unwrap();
 }
 
 fn send_load(state: &LoadState, kind: BusKind, identifier: u16, per_second: u32) {
