@@ -47,7 +47,7 @@
 //! A bridge is one thread. The engine is turned by one task of the process's runtime; while frames come it blocks in
 //! the engine itself. What may wait for somebody else, or takes long, is kept off it: diagnostics are written by a thread of
 //! their own (nobody may be reading them), histograms are summed up and put into words on another (which takes as long as
-//! hundreds of frames), the kernel is asked about interfaces on a third (it may wait for programs that configure some), names are
+//! a hundred frames), the kernel is asked about interfaces on a third (it may wait for programs that configure some), names are
 //! looked up and software buses joined on one that lives for that call, and a software bus that this process hosts has a thread,
 //! as the kernel's CAN layer would be outside the process too, and so has what answers load tests on one, as another program
 //! would.

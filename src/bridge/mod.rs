@@ -88,7 +88,8 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// How often controllers are asked how they are.
 const CONTROLLER_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Each tenth time all interfaces are looked at: a look takes as long as ten frames, of which virtual ones have no use.
+/// Each tenth time all interfaces are looked at: a look takes as long as ten to twenty frames, and virtual ones have
+/// no controller to ask.
 const CONTROLLER_LOOKS_A_LOOK: u64 = 10;
 
 /// Why a bridge cannot start, or cannot go on.

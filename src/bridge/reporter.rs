@@ -1,5 +1,5 @@
 //! Sums up histograms and words what they say, on a thread of its own: the thread that moves frames only hands over what it
-//! has counted. There, the summary of a busy interval would hold up frames for as long as hundreds of them take.
+//! has counted. There, the summary of a busy interval would hold up frames for as long as a hundred of them take.
 
 use std::cell::RefCell;
 use std::io;

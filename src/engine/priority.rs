@@ -28,7 +28,7 @@ pub fn set_real_time(priority: u8, reach: Reach) -> io::Result<()> {
 }
 
 /// Has this thread run when no other one wants its processor (`SCHED_IDLE`), or nearly so: it is interrupted at once, and
-/// has 3 parts of time where others have 1,024 each (sched(7)). Needs no rights.
+/// has 3 parts of time where others have 1,024 each (`WEIGHT_IDLEPRIO`, Linux 6.1). Needs no rights.
 ///
 /// # Errors
 /// A sandbox that forbids it.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The data path only counts: what it has counted is taken from it whole, in exchange for memory that is empty, and an
-//! [`Account`] on another thread does the rest, which takes a thousand times as long as a frame. A value is counted once, in
+//! [`Account`] on another thread does the rest, which takes as long as a hundred frames. A value is counted once, in
 //! the interval that runs; when that ends it is added to the total, so that keeping both costs a frame nothing. Most values
 //! are small, and those are only counted by their step until somebody looks. All memory is there from the start: recording
 //! neither allocates nor fails, whatever the value. `bench/micro` measures what that costs.
