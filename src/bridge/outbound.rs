@@ -212,6 +212,7 @@ impl Outbound {
             self.in_flight_start = piece.sent_bytes();
             sent(&self.in_flight, looked_at);
             (self.in_flight_since, self.in_flight_bytes) = (now.monotonic, piece.unsent().len());
+            self.network.note_handed_over(self.in_flight_bytes, now.monotonic);
             match engine.send(stream, piece) {
                 Sending::Done(buffer) => {
                     let wall = if frames > 0 { clock() } else { now.wall };

@@ -1,0 +1,234 @@
+//! A link with a queue before it, in times that are told.
+
+use fastrand::Rng;
+
+use super::*;
+
+const MAX_AGE: Duration = Duration::from_millis(250);
+const MILLISECOND: u64 = 1_000_000;
+const ACKNOWLEDGED_LATE_MS: u64 = 40;
+
+/// A link that carries so many bytes a second, in both ways' time of `round_trip_ms`, with a queue before it that never
+/// overflows, and acknowledgements that come late; frames of 24 bytes come to be sent, and their records cost nothing.
+struct Link {
+    bytes_per_s: u64,
+    round_trip_ms: u64,
+    /// Bytes before the link, by when they were handed over, in milliseconds, and when the frame came.
+    queue: VecDeque<(u64, u64, u64)>,
+    /// Bytes that have left it, and are acknowledged a round trip later.
+    left: VecDeque<(u64, u64)>,
+    under_way: u64,
+    acknowledged: u64,
+    budget: u64,
+    smoothed_ns: u64,
+    shortest_ms: u64,
+    /// Ages, in milliseconds, of frames that came out.
+    ages_ms: Vec<u64>,
+}
+
+impl Link {
+    fn new(bytes_per_s: u64, round_trip_ms: u64) -> Self {
+        Self {
+            bytes_per_s,
+            round_trip_ms,
+            queue: VecDeque::new(),
+            left: VecDeque::new(),
+            under_way: 0,
+            acknowledged: 0,
+            budget: 0,
+            smoothed_ns: round_trip_ms * MILLISECOND,
+            shortest_ms: round_trip_ms,
+            ages_ms: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, now: u64, came: u64, bytes: u64) {
+        self.queue.push_back((now, came, bytes));
+        self.under_way += bytes;
+    }
+
+    fn run_for_a_millisecond(&mut self, now: u64) {
+        self.budget = (self.budget + self.bytes_per_s / 1_000).min(1_500);
+        while let Some(&(handed_over, came, bytes)) =
+            self.queue.front().filter(|frame| frame.2 <= self.budget)
+        {
+            self.queue.pop_front();
+            self.budget -= bytes;
+            self.left.push_back((now + self.round_trip_ms + ACKNOWLEDGED_LATE_MS, bytes));
+            self.ages_ms.push(now + self.round_trip_ms / 2 - came);
+            let sample_ns = (now - handed_over + self.round_trip_ms) * MILLISECOND;
+            self.smoothed_ns = (self.smoothed_ns * 7 + sample_ns) / 8;
+        }
+        while let Some((_, bytes)) = self.left.pop_front_if(|(at, _)| *at <= now) {
+            self.under_way -= bytes;
+            self.acknowledged += bytes;
+        }
+    }
+
+    fn sample(&self) -> TcpInfo {
+        TcpInfo {
+            acknowledged_bytes: self.acknowledged,
+            bytes_under_way: usize::try_from(self.under_way).unwrap(),
+            segments_under_way: u32::try_from(self.under_way / 24).unwrap(),
+            round_trip_ns: self.smoothed_ns,
+            shortest_round_trip_ns: self.shortest_ms * MILLISECOND,
+        }
+    }
+}
+
+/// Sends `frames_per_ms` over the link from one millisecond to another, as [`Outbound`](super::super::outbound) does, and
+/// drops what would be too old.
+fn send(link: &mut Link, queue: &mut NetworkQueue, frames_per_ms: u64, times: std::ops::Range<u64>) {
+    let mut waiting = VecDeque::new();
+    let mut again_at = 0;
+    for now in times {
+        (0..frames_per_ms).for_each(|_| waiting.push_back(now));
+        let moment = Moment::from_nanos(now * MILLISECOND);
+        let oldest = 250 - queue.transit_ns() / MILLISECOND;
+        while waiting.pop_front_if(|came| now - *came > oldest).is_some() {}
+        while !waiting.is_empty() && again_at <= now {
+            match queue.room(usize::try_from(link.under_way).unwrap(), moment) {
+                Err(at) => again_at = at.as_nanos().div_ceil(MILLISECOND),
+                Ok(room) => {
+                    let frames = (room / 24).clamp(1, waiting.len());
+                    queue.note_handed_over(frames * 24, moment);
+                    for came in waiting.drain(..frames) {
+                        link.take(now, came, 24);
+                    }
+                }
+            }
+        }
+        link.run_for_a_millisecond(now);
+        if now % 100 == 0 {
+            queue.note(link.sample(), moment);
+        }
+    }
+}
+
+/// The part, in percent, of what the link can carry that came out in time, with frames twice as many as that.
+fn useful(bytes_per_s: u64, round_trip_ms: u64) -> u64 {
+    let mut link = Link::new(bytes_per_s, round_trip_ms);
+    let mut queue = NetworkQueue::new(Some(MAX_AGE));
+    let frames_per_ms = 2 * bytes_per_s / 24 / 1_000;
+    // What was sent before anything was known must come out first.
+    send(&mut link, &mut queue, frames_per_ms, 0..5_000);
+    link.ages_ms.clear();
+    send(&mut link, &mut queue, frames_per_ms, 5_000..15_000);
+    let in_time = link.ages_ms.iter().filter(|age| **age <= 250).count() as u64;
+    in_time * 24 * 100 / (bytes_per_s * 10)
+}
+
+#[test]
+fn a_slow_link_carries_what_it_can_in_time() {
+    for bytes_per_s in [24_000, 120_000, 1_200_000] {
+        for round_trip_ms in [2, 20, 100, 200] {
+            let useful = useful(bytes_per_s, round_trip_ms);
+            assert!(useful >= 90, "{bytes_per_s} bytes a second, {round_trip_ms} ms: {useful} %");
+        }
+    }
+}
+
+/// A link whose pace is not the same for long, and seconds of it that TCP had taken before anything was known.
+#[test]
+fn a_queue_is_not_taken_for_a_long_way() {
+    for seed in 0..20 {
+        let (mut link, mut random) = (Link::new(10_000, 40), Rng::with_seed(seed));
+        link.shortest_ms = 1;
+        (0..random.u64(..8) * 10_000 / 24).for_each(|_| link.take(0, 0, 24));
+        let mut queue = NetworkQueue::new(Some(MAX_AGE));
+        let mut can_be_carried = 0;
+        for second in 0..60 {
+            link.bytes_per_s = 8_000 + random.u64(..6) * 1_000;
+            if second == 30 {
+                link.ages_ms.clear();
+            }
+            if second >= 30 {
+                can_be_carried += usize::try_from(link.bytes_per_s).unwrap() / 24;
+            }
+            send(&mut link, &mut queue, 1, second * 1_000..(second + 1) * 1_000);
+        }
+        let in_time = link.ages_ms.iter().filter(|age| **age <= 250).count();
+        assert!(in_time * 10 >= can_be_carried * 9, "seed {seed}: {in_time} of {can_be_carried}");
+    }
+}
+
+#[test]
+fn without_a_bound_next_to_nothing_is_in_time() {
+    let mut link = Link::new(24_000, 20);
+    let mut queue = NetworkQueue::new(None);
+    send(&mut link, &mut queue, 2, 0..15_000);
+    assert!(!queue.is_bounded());
+    let in_time = link.ages_ms.iter().filter(|age| **age <= 250).count();
+    assert!(in_time * 20 < link.ages_ms.len(), "{in_time} of {}", link.ages_ms.len());
+}
+
+#[test]
+fn a_link_that_becomes_faster_is_used_again() {
+    let mut link = Link::new(24_000, 40);
+    let mut queue = NetworkQueue::new(Some(MAX_AGE));
+    send(&mut link, &mut queue, 5, 0..5_000);
+    assert!(queue.is_bounded());
+    link.bytes_per_s = 1_200_000;
+    send(&mut link, &mut queue, 5, 5_000..15_000);
+    assert!(!queue.is_bounded());
+    let before = link.ages_ms.len();
+    send(&mut link, &mut queue, 5, 15_000..16_000);
+    assert!(link.ages_ms.len() - before >= 4_990, "{} of 5,000", link.ages_ms.len() - before);
+}
+
+#[test]
+fn a_way_that_becomes_longer_is_no_queue() {
+    let mut link = Link::new(1_200_000, 20);
+    let mut queue = NetworkQueue::new(Some(MAX_AGE));
+    send(&mut link, &mut queue, 1, 0..5_000);
+    for (round_trip_ms, from) in [(170, 5_000), (400, 25_000)] {
+        link.round_trip_ms = round_trip_ms;
+        send(&mut link, &mut queue, 1, from..from + 5_000);
+        link.ages_ms.clear();
+        send(&mut link, &mut queue, 1, from + 5_000..from + 15_000);
+        let in_time = link.ages_ms.iter().filter(|age| **age <= 250).count();
+        assert!(in_time >= 9_500, "{round_trip_ms} ms: {in_time} of 10,000");
+    }
+}
+
+#[test]
+fn bursts_on_a_network_that_is_fast_again_are_not_held() {
+    let mut link = Link::new(24_000, 20);
+    let mut queue = NetworkQueue::new(Some(MAX_AGE));
+    send(&mut link, &mut queue, 5, 0..5_000);
+    assert!(queue.is_bounded());
+    link.bytes_per_s = 1_200_000;
+    for burst in 0..20 {
+        let from = 5_000 + burst * 500;
+        send(&mut link, &mut queue, 40, from..from + 5);
+        send(&mut link, &mut queue, 0, from + 5..from + 500);
+    }
+    assert!(!queue.is_bounded());
+}
+
+#[test]
+fn frames_that_are_new_are_sent_however_long_the_queue() {
+    let mut link = Link::new(24_000, 20);
+    let mut queue = NetworkQueue::new(Some(Duration::from_millis(50)));
+    send(&mut link, &mut queue, 5, 0..5_000);
+    assert!(queue.is_bounded());
+    assert!((1..=40 * MILLISECOND).contains(&queue.transit_ns()), "{}", queue.transit_ns());
+}
+
+#[test]
+fn late_acknowledgements_are_no_queue() {
+    let mut queue = NetworkQueue::new(Some(MAX_AGE));
+    for number in 0..100 {
+        // Two segments of any size, or ten frames of 40 bytes.
+        let (segments, bytes) = if number < 50 { (3, 4_000) } else { (10, 400) };
+        let sample = TcpInfo {
+            acknowledged_bytes: number * 400,
+            bytes_under_way: bytes,
+            segments_under_way: segments,
+            round_trip_ns: 200 * MILLISECOND,
+            shortest_round_trip_ns: MILLISECOND,
+        };
+        queue.note(sample, Moment::from_nanos(number * 100 * MILLISECOND));
+        assert_eq!(queue.room(1 << 20, Moment::default()), Ok(usize::MAX));
+    }
+}
