@@ -236,7 +236,8 @@ impl Outbound {
     #[inline(never)]
     fn room_in_network<E: Engine>(&mut self, engine: &E, stream: StreamId, now: Now) -> io::Result<usize> {
         let Some(descriptor) = engine.stream_descriptor(stream) else { return Ok(BUFFER_BYTES) };
-        let room = self.network.room(tcp_info::under_way(descriptor)?, now.monotonic);
+        let (under_way, gathered) = (tcp_info::under_way(descriptor)?, self.filling.unsent().len());
+        let room = self.network.room(under_way, gathered, self.gathering_since, now.monotonic);
         self.room_at = room.err();
         Ok(room.unwrap_or(0))
     }

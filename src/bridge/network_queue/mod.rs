@@ -4,6 +4,7 @@
 //! it holds back only when something is lost. Every frame is too old then when it comes out. Here the queue is kept
 //! short: once round trips show that there is one, no more is handed to TCP than arrives within the shortest round trip
 //! that was seen and a part of the age that frames may have. What waits for that waits here, where it can be dropped.
+//! And frames wait for each other then, since those that go together need less of the network.
 //! A path that has become longer looks like a queue; to tell them apart, the queue is now and then let run empty
 //! ([`look`]).
 
@@ -48,8 +49,12 @@ const SEGMENTS: u32 = 4;
 /// Samples in succession that must show a queue: one may have been held up by anything.
 const SIGNS: u32 = 2;
 
-/// So long after frames last had to wait for the network it is not watched any more.
+/// So long after frames last had to wait for the network it is not watched any more: four times as long as before where that was
+/// soon followed by a new queue. What the network can carry as long as it is watched, as frames go together, it may not
+/// carry otherwise.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(1);
+const FORGOTTEN_AFTER_AT_MOST: Duration = Duration::from_secs(64);
+const SOON: Duration = Duration::from_secs(4);
 
 /// What may be under way in any case: a few frames.
 const LEAST_BYTES: usize = 512;
@@ -58,7 +63,7 @@ const LEAST_BYTES: usize = 512;
 /// meanwhile. A single one is acknowledged 40 ms late, and the network has nothing to do.
 const PARTS: usize = 4;
 
-/// The shortest and longest time until it is asked again whether there is room.
+/// The shortest and longest time until it is asked again whether there is room; frames wait for others no longer than that.
 const SHORTEST_WAIT_NS: u64 = 1_000_000;
 const LONGEST_WAIT_NS: u64 = 20_000_000;
 
@@ -81,9 +86,20 @@ impl Bound {
         Self { bytes: LEAST_BYTES, bytes_per_s: 1, transit_ns: 0, held_last: now, waited_last: now }
     }
 
+    /// Bytes that the network takes in so long, or as many as may be under way in any case.
+    fn takes_within(&self, within_ns: u64) -> usize {
+        let bytes = u128::from(self.bytes_per_s) * u128::from(within_ns) / 1_000_000_000;
+        usize::try_from(bytes).unwrap_or(usize::MAX).max(LEAST_BYTES)
+    }
+
+    /// How long the network takes for so many bytes.
+    fn takes_ns(&self, bytes: usize) -> u64 {
+        u64::try_from(bytes as u128 * 1_000_000_000 / u128::from(self.bytes_per_s)).unwrap_or(u64::MAX)
+    }
+
     /// Whether there is still a queue, and something for it.
-    fn is_recent(&self, now: Moment) -> bool {
-        now.since(self.held_last.min(self.waited_last)) < FORGOTTEN_AFTER
+    fn is_recent(&self, forgotten_after: Duration, now: Moment) -> bool {
+        now.since(self.held_last.min(self.waited_last)) < forgotten_after
     }
 }
 
@@ -96,6 +112,8 @@ pub struct NetworkQueue {
     acknowledged: VecDeque<(Moment, u64)>,
     signs: u32,
     bound: Option<Bound>,
+    forgotten_after: Duration,
+    forgotten_last: Option<Moment>,
     /// How long a round trip takes by itself.
     base: Base,
 }
@@ -111,6 +129,8 @@ impl NetworkQueue {
             acknowledged: VecDeque::with_capacity(SAMPLES),
             signs: 0,
             bound: None,
+            forgotten_after: FORGOTTEN_AFTER,
+            forgotten_last: None,
             base: Base::new(long_ns.unwrap_or(u64::MAX)),
         }
     }
@@ -119,6 +139,7 @@ impl NetworkQueue {
     pub fn forget(&mut self) {
         self.acknowledged.clear();
         (self.signs, self.bound) = (0, None);
+        (self.forgotten_after, self.forgotten_last) = (FORGOTTEN_AFTER, None);
         self.base = Base::new(self.long_ns.unwrap_or(u64::MAX));
     }
 
@@ -135,14 +156,17 @@ impl NetworkQueue {
         let is_much = sample.segments_under_way >= SEGMENTS && sample.bytes_under_way > LEAST_BYTES;
         let is_sign = waits_ns > long_ns && is_much;
         self.signs = if is_sign { self.signs + 1 } else { 0 };
+        if self.bound.is_some_and(|bound| !bound.is_recent(self.forgotten_after, now)) {
+            (self.bound, self.forgotten_last) = (None, Some(now));
+            self.base.look_away();
+        }
         let mut bound = match self.bound {
-            Some(bound) if bound.is_recent(now) => bound,
-            _ if self.signs >= SIGNS => Bound::new(now),
-            _ => {
-                self.bound = None;
-                self.base.look_away();
-                return;
+            Some(bound) => bound,
+            None if self.signs >= SIGNS => {
+                self.note_relapse(now);
+                Bound::new(now)
             }
+            None => return,
         };
         let waits = waits_ns > long_ns / 2;
         if waits {
@@ -152,17 +176,11 @@ impl NetworkQueue {
         if best > bound.bytes_per_s || best > 0 && !self.base.disturbs(round_trip_ns, now) {
             bound.bytes_per_s = best;
         }
-        let fits = |within_ns: u64| {
-            let bytes = u128::from(bound.bytes_per_s) * u128::from(within_ns) / 1_000_000_000;
-            usize::try_from(bytes).unwrap_or(usize::MAX).max(LEAST_BYTES)
-        };
-        bound.bytes = fits(base_ns.saturating_add(long_ns.saturating_mul(KEPT_BELOW)));
-        let drains_ns = bound.bytes as u128 * 1_000_000_000 / u128::from(bound.bytes_per_s);
-        let longest_ns = u64::try_from(drains_ns).unwrap_or(u64::MAX).max(round_trip_ns);
-        // Half of the shortest way there and back; what it takes beyond, it takes on this way, as long as there is a queue; and a
-        // little, since queues are not still.
-        let shortest_ns = sample.shortest_round_trip_ns;
-        let transit_ns = longest_ns.saturating_sub(shortest_ns / 2).saturating_add(long_ns / 4);
+        bound.bytes = bound.takes_within(base_ns.saturating_add(long_ns.saturating_mul(KEPT_BELOW)));
+        // Half of the way there and back; what it takes beyond, it takes on this way, as long as there is a queue; and a little,
+        // since queues are not still.
+        let longest_ns = bound.takes_ns(bound.bytes).max(round_trip_ns);
+        let transit_ns = longest_ns.saturating_sub(base_ns / 2).saturating_add(long_ns / 4);
         bound.transit_ns = transit_ns.min(self.longest_transit_ns);
         // As long as more is under way, it is what was sent before there was a bound that takes so long.
         let is_within = sample.bytes_under_way <= bound.bytes.saturating_mul(2);
@@ -170,6 +188,13 @@ impl NetworkQueue {
             self.base.look(now);
         }
         self.bound = Some(bound);
+    }
+
+    /// There is a queue again.
+    fn note_relapse(&mut self, now: Moment) {
+        let is_soon = self.forgotten_last.is_some_and(|at| now.since(at) < SOON);
+        self.forgotten_after =
+            if is_soon { (self.forgotten_after * 4).min(FORGOTTEN_AFTER_AT_MOST) } else { FORGOTTEN_AFTER };
     }
 
     /// What the network takes at its best in a round trip and a little more.
@@ -200,19 +225,31 @@ impl NetworkQueue {
     }
 
     /// How many bytes may be handed over while so many are under way; or when to ask again.
-    pub fn room(&mut self, under_way: usize, now: Moment) -> Result<usize, Moment> {
+    pub fn room(
+        &mut self,
+        under_way: usize,
+        gathered: usize,
+        since: Moment,
+        now: Moment,
+    ) -> Result<usize, Moment> {
         let Some(bound) = &mut self.bound else { return Ok(usize::MAX) };
         let most = self.base.room(under_way, now).inspect_err(|_| bound.held_last = now)?;
         // Not each byte as it goes: some at a time.
-        let enough = bound.bytes / 8;
+        let enough = bound.bytes / (2 * PARTS);
         let room = bound.bytes.saturating_sub(under_way);
-        if room > enough {
-            return Ok(room.min(bound.bytes / PARTS).min(most));
+        if room <= enough {
+            bound.held_last = now;
+            let wait_ns = bound.takes_ns((under_way + 2 * enough).saturating_sub(bound.bytes));
+            return Err(now.after_nanos(wait_ns.clamp(SHORTEST_WAIT_NS, LONGEST_WAIT_NS)));
         }
-        bound.held_last = now;
-        let until_enough = (under_way + 2 * enough).saturating_sub(bound.bytes) as u128 * 1_000_000_000;
-        let wait_ns = u64::try_from(until_enough / u128::from(bound.bytes_per_s)).unwrap_or(u64::MAX);
-        Err(now.after_nanos(wait_ns.clamp(SHORTEST_WAIT_NS, LONGEST_WAIT_NS)))
+        // Nor each frame as it comes, which needs more of the network for headers than for itself.
+        let together = enough / 2;
+        let until = since.after_nanos(bound.takes_ns(together).min(LONGEST_WAIT_NS));
+        if gathered < together && now < until && most > together {
+            bound.held_last = now;
+            return Err(until);
+        }
+        Ok(room.min(bound.bytes / PARTS).min(most))
     }
 
     /// How long frames will be under way that are handed over now, as far as there is a queue that they wait in: what would be

@@ -7,13 +7,16 @@ use super::*;
 const MAX_AGE: Duration = Duration::from_millis(250);
 const MILLISECOND: u64 = 1_000_000;
 const ACKNOWLEDGED_LATE_MS: u64 = 40;
+const FRAME_BYTES: u64 = 24;
 
 /// A link that carries so many bytes a second, in both ways' time of `round_trip_ms`, with a queue before it that never
 /// overflows, and acknowledgements that come late; frames of 24 bytes come to be sent, and their records cost nothing.
 struct Link {
     bytes_per_s: u64,
     round_trip_ms: u64,
-    /// Bytes before the link, by when they were handed over, in milliseconds, and when the frame came.
+    /// What each piece costs beside its bytes.
+    header_bytes: u64,
+    /// Frames before the link, by when they were handed over, in milliseconds, when the frame came, and what it costs.
     queue: VecDeque<(u64, u64, u64)>,
     /// Bytes that have left it, and are acknowledged a round trip later.
     left: VecDeque<(u64, u64)>,
@@ -31,6 +34,7 @@ impl Link {
         Self {
             bytes_per_s,
             round_trip_ms,
+            header_bytes: 0,
             queue: VecDeque::new(),
             left: VecDeque::new(),
             under_way: 0,
@@ -42,9 +46,9 @@ impl Link {
         }
     }
 
-    fn take(&mut self, now: u64, came: u64, bytes: u64) {
-        self.queue.push_back((now, came, bytes));
-        self.under_way += bytes;
+    fn take(&mut self, now: u64, came: u64, header_bytes: u64) {
+        self.queue.push_back((now, came, FRAME_BYTES + header_bytes));
+        self.under_way += FRAME_BYTES;
     }
 
     fn run_for_a_millisecond(&mut self, now: u64) {
@@ -54,7 +58,7 @@ impl Link {
         {
             self.queue.pop_front();
             self.budget -= bytes;
-            self.left.push_back((now + self.round_trip_ms + ACKNOWLEDGED_LATE_MS, bytes));
+            self.left.push_back((now + self.round_trip_ms + ACKNOWLEDGED_LATE_MS, FRAME_BYTES));
             self.ages_ms.push(now + self.round_trip_ms / 2 - came);
             let sample_ns = (now - handed_over + self.round_trip_ms) * MILLISECOND;
             self.smoothed_ns = (self.smoothed_ns * 7 + sample_ns) / 8;
@@ -69,7 +73,7 @@ impl Link {
         TcpInfo {
             acknowledged_bytes: self.acknowledged,
             bytes_under_way: usize::try_from(self.under_way).unwrap(),
-            segments_under_way: u32::try_from(self.under_way / 24).unwrap(),
+            segments_under_way: u32::try_from(self.under_way / FRAME_BYTES).unwrap(),
             round_trip_ns: self.smoothed_ns,
             shortest_round_trip_ns: self.shortest_ms * MILLISECOND,
         }
@@ -80,22 +84,21 @@ impl Link {
 /// drops what would be too old.
 fn send(link: &mut Link, queue: &mut NetworkQueue, frames_per_ms: u64, times: std::ops::Range<u64>) {
     let mut waiting = VecDeque::new();
-    let mut again_at = 0;
     for now in times {
         (0..frames_per_ms).for_each(|_| waiting.push_back(now));
         let moment = Moment::from_nanos(now * MILLISECOND);
         let oldest = 250 - queue.transit_ns() / MILLISECOND;
         while waiting.pop_front_if(|came| now - *came > oldest).is_some() {}
-        while !waiting.is_empty() && again_at <= now {
-            match queue.room(usize::try_from(link.under_way).unwrap(), moment) {
-                Err(at) => again_at = at.as_nanos().div_ceil(MILLISECOND),
-                Ok(room) => {
-                    let frames = (room / 24).clamp(1, waiting.len());
-                    queue.note_handed_over(frames * 24, moment);
-                    for came in waiting.drain(..frames) {
-                        link.take(now, came, 24);
-                    }
-                }
+        while let Some(&oldest) = waiting.front() {
+            let gathered = waiting.len() * FRAME_BYTES as usize;
+            let since = Moment::from_nanos(oldest * MILLISECOND);
+            let under_way = usize::try_from(link.under_way).unwrap();
+            let Ok(room) = queue.room(under_way, gathered, since, moment) else { break };
+            let frames = (room / FRAME_BYTES as usize).clamp(1, waiting.len());
+            queue.note_handed_over(frames * FRAME_BYTES as usize, moment);
+            let mut header_bytes = link.header_bytes;
+            for came in waiting.drain(..frames) {
+                link.take(now, came, std::mem::take(&mut header_bytes));
             }
         }
         link.run_for_a_millisecond(now);
@@ -134,7 +137,7 @@ fn a_queue_is_not_taken_for_a_long_way() {
     for seed in 0..20 {
         let (mut link, mut random) = (Link::new(10_000, 40), Rng::with_seed(seed));
         link.shortest_ms = 1;
-        (0..random.u64(..8) * 10_000 / 24).for_each(|_| link.take(0, 0, 24));
+        (0..random.u64(..8) * 10_000 / 24).for_each(|_| link.take(0, 0, 0));
         let mut queue = NetworkQueue::new(Some(MAX_AGE));
         let mut can_be_carried = 0;
         for second in 0..60 {
@@ -149,6 +152,21 @@ fn a_queue_is_not_taken_for_a_long_way() {
         }
         let in_time = link.ages_ms.iter().filter(|age| **age <= 250).count();
         assert!(in_time * 10 >= can_be_carried * 9, "seed {seed}: {in_time} of {can_be_carried}");
+    }
+}
+
+/// Frames one by one need three times what they have, and more than the link can carry; together they do not.
+#[test]
+fn what_is_slow_for_single_frames_carries_all_of_them_together() {
+    for (bytes_per_s, round_trip_ms) in [(37_500, 300), (37_500, 40), (37_500, 100), (75_000, 20)] {
+        let mut link = Link::new(bytes_per_s, round_trip_ms);
+        (link.header_bytes, link.shortest_ms) = (66, 1);
+        let mut queue = NetworkQueue::new(Some(MAX_AGE));
+        send(&mut link, &mut queue, 1, 0..20_000);
+        link.ages_ms.clear();
+        send(&mut link, &mut queue, 1, 20_000..50_000);
+        let in_time = link.ages_ms.iter().filter(|age| **age <= 250).count();
+        assert!(in_time >= 28_500, "{bytes_per_s} bytes a second, {round_trip_ms} ms: {in_time} of 30,000");
     }
 }
 
@@ -229,6 +247,6 @@ fn late_acknowledgements_are_no_queue() {
             shortest_round_trip_ns: MILLISECOND,
         };
         queue.note(sample, Moment::from_nanos(number * 100 * MILLISECOND));
-        assert_eq!(queue.room(1 << 20, Moment::default()), Ok(usize::MAX));
+        assert_eq!(queue.room(1 << 20, 24, Moment::default(), Moment::default()), Ok(usize::MAX));
     }
 }
