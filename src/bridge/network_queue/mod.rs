@@ -176,7 +176,11 @@ impl NetworkQueue {
         if best > bound.bytes_per_s || best > 0 && !self.base.disturbs(round_trip_ns, now) {
             bound.bytes_per_s = best;
         }
-        bound.bytes = bound.takes_within(base_ns.saturating_add(long_ns.saturating_mul(KEPT_BELOW)));
+        let allowed_ns = base_ns.saturating_add(long_ns.saturating_mul(KEPT_BELOW));
+        // Where round trips take longer even so, the network takes less than it seemed to at its best.
+        let takes_ns = round_trip_ns.clamp(allowed_ns, allowed_ns.saturating_mul(2)).max(1);
+        let within_ns = u128::from(allowed_ns) * u128::from(allowed_ns) / u128::from(takes_ns);
+        bound.bytes = bound.takes_within(u64::try_from(within_ns).unwrap_or(u64::MAX));
         // Half of the way there and back; what it takes beyond, it takes on this way, as long as there is a queue; and a little,
         // since queues are not still.
         let longest_ns = bound.takes_ns(bound.bytes).max(round_trip_ns);
