@@ -76,6 +76,8 @@ struct Bound {
     bytes_per_s: u64,
     /// How long frames are under way.
     transit_ns: u64,
+    /// There was no room for some since the last sample.
+    is_full: bool,
     /// When frames last had to wait here, and when a round trip last showed a queue.
     held_last: Moment,
     waited_last: Moment,
@@ -83,7 +85,14 @@ struct Bound {
 
 impl Bound {
     fn new(now: Moment) -> Self {
-        Self { bytes: LEAST_BYTES, bytes_per_s: 1, transit_ns: 0, held_last: now, waited_last: now }
+        Self {
+            bytes: LEAST_BYTES,
+            bytes_per_s: 1,
+            transit_ns: 0,
+            is_full: false,
+            held_last: now,
+            waited_last: now,
+        }
     }
 
     /// Bytes that the network takes in so long, or as many as may be under way in any case.
@@ -188,9 +197,11 @@ impl NetworkQueue {
         bound.transit_ns = transit_ns.min(self.longest_transit_ns);
         // As long as more is under way, it is what was sent before there was a bound that takes so long.
         let is_within = sample.bytes_under_way <= bound.bytes.saturating_mul(2);
-        if waits && is_within {
+        // What holds nothing back need not be known better.
+        if waits && is_within && bound.is_full {
             self.base.look(now);
         }
+        bound.is_full = false;
         self.bound = Some(bound);
     }
 
@@ -242,7 +253,7 @@ impl NetworkQueue {
         let enough = bound.bytes / (2 * PARTS);
         let room = bound.bytes.saturating_sub(under_way);
         if room <= enough {
-            bound.held_last = now;
+            (bound.is_full, bound.held_last) = (true, now);
             let wait_ns = bound.takes_ns((under_way + 2 * enough).saturating_sub(bound.bytes));
             return Err(now.after_nanos(wait_ns.clamp(SHORTEST_WAIT_NS, LONGEST_WAIT_NS)));
         }
