@@ -121,6 +121,7 @@ pub struct NetworkQueue {
     acknowledged: VecDeque<(Moment, u64)>,
     signs: u32,
     bound: Option<Bound>,
+    /// How long the bound outlasts the queue, and when one was last forgotten.
     forgotten_after: Duration,
     forgotten_last: Option<Moment>,
     /// How long a round trip takes by itself.
@@ -239,7 +240,8 @@ impl NetworkQueue {
         }
     }
 
-    /// How many bytes may be handed over while so many are under way; or when to ask again.
+    /// How many bytes may be handed over while so many are under way, of those that have gathered since then; or when to ask
+    /// again.
     pub fn room(
         &mut self,
         under_way: usize,
