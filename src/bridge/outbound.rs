@@ -196,8 +196,10 @@ impl Outbound {
             // Whether there is room is asked anew, or does not matter: what is held, or lingers, waits for something else.
             self.room_at = None;
             let has_gathered = self.has_gathered(now.monotonic);
-            let asks = has_gathered && !self.received.is_empty();
+            let waits = !self.received.is_empty() && !self.is_held;
+            let asks = waits || self.network.is_looking();
             let room = if asks { self.room(engine, stream, now)? } else { BUFFER_BYTES };
+            let room = if waits { room } else { BUFFER_BYTES };
             if (!has_gathered || room == 0) && !session.has_something_to_say() {
                 return Ok(());
             }
@@ -280,11 +282,12 @@ impl Outbound {
 
     /// When [`Outbound::flush`] must be called, even if nothing happens.
     pub fn deadline(&self) -> Option<Moment> {
-        let lingering =
-            !self.is_held && !self.linger.time.is_zero() && !self.received.is_empty() && self.spare.is_some();
-        let lingers_until = lingering.then(|| self.gathering_since.after(self.linger.time));
-        let room_at = self.room_at.filter(|_| !self.received.is_empty() && self.spare.is_some());
-        Moment::earlier(lingers_until, room_at)
+        self.spare.as_ref()?;
+        let waits = !self.received.is_empty() && !self.is_held;
+        let lingers = waits && !self.linger.time.is_zero();
+        // What there is no room for need linger no longer, but waits for room.
+        let room_at = self.room_at.filter(|_| waits || self.network.is_looking());
+        room_at.or_else(|| lingers.then(|| self.gathering_since.after(self.linger.time)))
     }
 
     /// Takes a buffer back from the engine, all of which was sent, by `sent_at`, or not.
@@ -527,12 +530,17 @@ mod tests {
 
     #[test]
     fn what_waits_for_the_network_asks_again_unless_it_is_held() {
+        waits_for_the_network(Linger { time: Duration::ZERO, frames: 1 });
+        // What has lingered long enough waits for the network only.
+        waits_for_the_network(Linger { time: Duration::from_millis(1), frames: 1_000 });
+    }
+
+    fn waits_for_the_network(linger: Linger) {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let mut engine = EpollEngine::new().unwrap();
         let stream = engine.open_stream(Token(0), ours.into()).unwrap();
         let (mut session, mut now) = (session(), Now { monotonic: Moment::default(), wall: START });
-        let linger = Linger { time: Duration::ZERO, frames: 1 };
         let mut outbound = Outbound::new(Some(Duration::from_millis(250)), linger);
         outbound.open(&mut session, true, now);
         let frame = Frame::data(Identifier::standard(0x123).unwrap(), &[0xAB]).unwrap();
@@ -543,6 +551,7 @@ mod tests {
             }
         };
         add(&mut outbound, &mut session, 100);
+        now.monotonic = now.monotonic.after(Duration::from_millis(1));
         outbound.flush(&mut engine, stream, &mut session, now, || START, |_, _| {}).unwrap();
         assert_eq!(outbound.sent_frames(), 100);
         for round_trip_ms in [0, 200, 200, 200] {

@@ -69,12 +69,23 @@ impl Base {
         self.found.map_or(self.shortest_ns, |(found_ns, _)| found_ns.max(self.shortest_ns))
     }
 
-    /// Begins to look, unless that was done lately.
-    pub(super) fn look(&mut self, now: Moment) {
+    /// Begins to look, unless that was done lately; where it `is_urgent`, what looks found before counts for nothing. Returns
+    /// whether it began.
+    pub(super) fn look(&mut self, is_urgent: bool, now: Moment) -> bool {
+        if is_urgent {
+            self.between_looks = BETWEEN_LOOKS;
+        }
         let is_due = self.looked_last.is_none_or(|at| now.since(at) >= self.between_looks);
-        if is_due && self.look.is_none() {
+        let begins = is_due && self.look.is_none();
+        if begins {
             self.look = Some(Look::new(self.handed_over, now));
         }
+        begins
+    }
+
+    #[inline]
+    pub(super) fn is_looking(&self) -> bool {
+        self.look.is_some()
     }
 
     /// There is nothing to look at any more.
@@ -112,19 +123,19 @@ impl Base {
 
     fn note_look(&mut self, seen_ns: Option<u64>, now: Moment) {
         (self.look, self.looked_last) = (None, Some(now));
-        let seen_before = std::mem::replace(&mut self.seen_ns, seen_ns);
+        let Some(seen_ns) = seen_ns else { return };
+        let seen_before = self.seen_ns.replace(seen_ns);
         let is_about = |base_ns: u64, seen_ns: u64| seen_ns <= base_ns.saturating_add(self.differs_ns);
-        let is_known = match (seen_ns, seen_before) {
-            (None, _) => true,
+        let is_known = match seen_before {
             // The shorter of two in succession: anything may have held up one.
-            (Some(seen_ns), Some(before_ns)) if !is_about(self.shortest_ns, seen_ns.min(before_ns)) => {
+            Some(before_ns) if !is_about(self.shortest_ns, seen_ns.min(before_ns)) => {
                 let found_ns = seen_ns.min(before_ns);
                 let is_known = is_about(self.known_ns(), found_ns);
                 self.found = Some((found_ns, now));
                 is_known
             }
-            (Some(seen_ns), None) if !is_about(self.shortest_ns, seen_ns) => false,
-            (Some(seen_ns), _) => {
+            None if !is_about(self.shortest_ns, seen_ns) => false,
+            _ => {
                 self.found = None;
                 is_about(self.shortest_ns, seen_ns)
             }
@@ -153,8 +164,7 @@ mod tests {
     /// Takes a look that sees a round trip of so many milliseconds, if one is due.
     fn look(base: &mut Base, at_ms: u64, seen_ms: u64) -> bool {
         let moment = |after_ms: u64| Moment::from_nanos((at_ms + after_ms) * MILLISECOND);
-        base.look(moment(0));
-        let is_due = base.look.is_some();
+        let is_due = base.look(false, moment(0));
         let _what_may_be_sent = base.room(0, moment(0)).unwrap();
         base.note_handed_over(100, moment(0));
         let mut after_ms = 0;

@@ -72,15 +72,16 @@ impl Look {
         if now.since(self.began) > PATIENCE {
             return Next::Over(None);
         }
-        let acknowledged = total.saturating_sub(under_way as u64);
+        // What was sent before anything was counted may be under way, too.
+        let is_acknowledged = |mark: u64| under_way as u64 <= total.saturating_sub(mark);
         match self.step {
-            Step::Emptying { mark } if acknowledged >= mark => {
+            Step::Emptying { mark } if is_acknowledged(mark) => {
                 self.step = Step::Sending;
                 Next::Send
             }
             // What was allowed was not sent.
             Step::Sending => Next::Send,
-            Step::Measuring { mark, since } if acknowledged >= mark => {
+            Step::Measuring { mark, since } if is_acknowledged(mark) => {
                 Next::Over((!looked_away).then(|| now.nanos_since(since)))
             }
             Step::Measuring { .. } if looked_away => Next::Over(None),
@@ -131,5 +132,12 @@ mod tests {
             assert_eq!(look.next(5_000, 1, at(now)), Next::AskAt(at(now + 2)));
         }
         assert_eq!(look.next(5_000, 0, at(2_001)), Next::Over(None));
+    }
+
+    #[test]
+    fn what_was_sent_before_counts_as_under_way() {
+        let mut look = Look::new(0, at(0));
+        assert_eq!(look.next(0, 10_000, at(0)), Next::AskAt(at(2)));
+        assert_eq!(look.next(0, 0, at(2)), Next::Send);
     }
 }

@@ -78,6 +78,8 @@ struct Bound {
     transit_ns: u64,
     /// There was no room for some since the last sample.
     is_full: bool,
+    /// What the network took a second when it was last looked at how long a round trip takes by itself.
+    looked_with: u64,
     /// When frames last had to wait here, and when a round trip last showed a queue.
     held_last: Moment,
     waited_last: Moment,
@@ -90,6 +92,7 @@ impl Bound {
             bytes_per_s: 1,
             transit_ns: 0,
             is_full: false,
+            looked_with: 0,
             held_last: now,
             waited_last: now,
         }
@@ -183,7 +186,8 @@ impl NetworkQueue {
             bound.waited_last = now;
         }
         let best = self.bytes_per_s(round_trip_ns);
-        if best > bound.bytes_per_s || best > 0 && !self.base.disturbs(round_trip_ns, now) {
+        // Where nothing waits, less is acknowledged since less was sent.
+        if best > bound.bytes_per_s || best > 0 && waits && !self.base.disturbs(round_trip_ns, now) {
             bound.bytes_per_s = best;
         }
         let allowed_ns = base_ns.saturating_add(long_ns.saturating_mul(KEPT_BELOW));
@@ -200,7 +204,11 @@ impl NetworkQueue {
         let is_within = sample.bytes_under_way <= bound.bytes.saturating_mul(2);
         // What holds nothing back need not be known better.
         if waits && is_within && bound.is_full {
-            self.base.look(now);
+            // What is not a queue and is held down for one carries less and less.
+            let is_sinking = bound.bytes_per_s < bound.looked_with / 2;
+            if self.base.look(is_sinking, now) {
+                bound.looked_with = bound.bytes_per_s;
+            }
         }
         bound.is_full = false;
         self.bound = Some(bound);
@@ -224,6 +232,12 @@ impl NetworkQueue {
             u64::try_from(rate).unwrap_or(u64::MAX)
         });
         rates.max().unwrap_or(0)
+    }
+
+    /// Whether it is being looked at how long a round trip takes, which needs asking for room even where nothing waits.
+    #[inline]
+    pub fn is_looking(&self) -> bool {
+        self.base.is_looking()
     }
 
     /// Whether so much may not be under way that it is to be asked how much is.
@@ -263,7 +277,6 @@ impl NetworkQueue {
         let together = enough / 2;
         let until = since.after_nanos(bound.takes_ns(together).min(LONGEST_WAIT_NS));
         if gathered < together && now < until && most > together {
-            bound.held_last = now;
             return Err(until);
         }
         Ok(room.min(bound.bytes / PARTS).min(most))

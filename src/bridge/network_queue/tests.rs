@@ -101,6 +101,9 @@ fn send(link: &mut Link, queue: &mut NetworkQueue, frames_per_ms: u64, times: st
                 link.take(now, came, std::mem::take(&mut header_bytes));
             }
         }
+        if queue.is_looking() {
+            let _asked = queue.room(usize::try_from(link.under_way).unwrap(), 0, moment, moment);
+        }
         link.run_for_a_millisecond(now);
         if now % 100 == 0 {
             queue.note(link.sample(), moment);
@@ -207,6 +210,55 @@ fn a_way_that_becomes_longer_is_no_queue() {
         let in_time = link.ages_ms.iter().filter(|age| **age <= 250).count();
         assert!(in_time >= 9_500, "{round_trip_ms} ms: {in_time} of 10,000");
     }
+}
+
+#[test]
+fn bursts_on_a_way_that_becomes_longer_are_not_held() {
+    for (frames, round_trip_ms) in [(100, 200), (60, 200), (30, 170), (100, 120)] {
+        let mut link = Link::new(1_200_000, 20);
+        let mut queue = NetworkQueue::new(Some(MAX_AGE));
+        let mut burst = |link: &mut Link, from: u64| {
+            send(link, &mut queue, frames, from..from + 1);
+            send(link, &mut queue, 0, from + 1..from + 100);
+        };
+        (0..50).for_each(|number| burst(&mut link, number * 100));
+        link.round_trip_ms = round_trip_ms;
+        (50..150).for_each(|number| burst(&mut link, number * 100));
+        link.ages_ms.clear();
+        (150..250).for_each(|number| burst(&mut link, number * 100));
+        let in_time = link.ages_ms.iter().filter(|age| **age <= 250).count() as u64;
+        assert!(in_time >= frames * 90, "{frames} in {round_trip_ms} ms: {in_time} of {}", frames * 100);
+    }
+}
+
+/// However long it was known how long a round trip takes.
+#[test]
+fn a_way_behind_a_slow_link_that_becomes_longer_is_found() {
+    let mut link = Link::new(120_000, 20);
+    let mut queue = NetworkQueue::new(Some(MAX_AGE));
+    send(&mut link, &mut queue, 10, 0..48_000);
+    link.round_trip_ms = 170;
+    send(&mut link, &mut queue, 10, 48_000..58_000);
+    link.ages_ms.clear();
+    send(&mut link, &mut queue, 10, 58_000..68_000);
+    let in_time = link.ages_ms.iter().filter(|age| **age <= 250).count();
+    assert!(in_time >= 40_000, "{in_time} of 50,000 that the link can carry");
+}
+
+#[test]
+fn a_lull_does_not_make_a_network_slow() {
+    let mut link = Link::new(37_500, 300);
+    (link.header_bytes, link.shortest_ms) = (66, 1);
+    let mut queue = NetworkQueue::new(Some(MAX_AGE));
+    send(&mut link, &mut queue, 1, 0..30_000);
+    for second in 30..36 {
+        send(&mut link, &mut queue, 1, second * 1_000..second * 1_000 + 1);
+        send(&mut link, &mut queue, 0, second * 1_000 + 1..(second + 1) * 1_000);
+    }
+    link.ages_ms.clear();
+    send(&mut link, &mut queue, 1, 36_000..39_000);
+    let in_time = link.ages_ms.iter().filter(|age| **age <= 250).count();
+    assert!(in_time >= 2_000, "{in_time} of 3,000");
 }
 
 #[test]
