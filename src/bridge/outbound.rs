@@ -193,12 +193,13 @@ impl Outbound {
         loop {
             let looked_at = if self.received.is_empty() { now.wall } else { clock() };
             self.discard_stale(session, looked_at);
-            // Whether there is room is asked anew, or does not matter: what is held, or lingers, waits for something else.
+            // Whether there is room is asked anew, or does not matter: what is held waits for something else.
             self.room_at = None;
             let has_gathered = self.has_gathered(now.monotonic);
             let waits = !self.received.is_empty() && !self.is_held;
             let asks = waits || self.network.is_looking();
             let room = if asks { self.room(engine, stream, now)? } else { BUFFER_BYTES };
+            // What the session has to say waits for none.
             let room = if waits { room } else { BUFFER_BYTES };
             if (!has_gathered || room == 0) && !session.has_something_to_say() {
                 return Ok(());

@@ -9,7 +9,7 @@ use super::look::{Look, Next};
 use crate::engine::tcp_info::TcpInfo;
 use crate::moment::Moment;
 
-/// A look costs two round trips without a frame. Where it finds what was known, the time to the next one doubles.
+/// A look costs two round trips without a frame. Where it finds what was known, or nothing, the time to the next one doubles.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 const LONGEST_BETWEEN_LOOKS: Duration = Duration::from_secs(16);
 
@@ -123,10 +123,16 @@ impl Base {
 
     fn note_look(&mut self, seen_ns: Option<u64>, now: Moment) {
         (self.look, self.looked_last) = (None, Some(now));
-        let Some(seen_ns) = seen_ns else { return };
+        let is_known = seen_ns.is_none_or(|seen_ns| self.note_seen(seen_ns, now));
+        self.between_looks =
+            if is_known { (self.between_looks * 2).min(LONGEST_BETWEEN_LOOKS) } else { BETWEEN_LOOKS };
+    }
+
+    /// A look saw how long a round trip took. Returns whether that was known.
+    fn note_seen(&mut self, seen_ns: u64, now: Moment) -> bool {
         let seen_before = self.seen_ns.replace(seen_ns);
         let is_about = |base_ns: u64, seen_ns: u64| seen_ns <= base_ns.saturating_add(self.differs_ns);
-        let is_known = match seen_before {
+        match seen_before {
             // The shorter of two in succession: anything may have held up one.
             Some(before_ns) if !is_about(self.shortest_ns, seen_ns.min(before_ns)) => {
                 let found_ns = seen_ns.min(before_ns);
@@ -139,9 +145,7 @@ impl Base {
                 self.found = None;
                 is_about(self.shortest_ns, seen_ns)
             }
-        };
-        self.between_looks =
-            if is_known { (self.between_looks * 2).min(LONGEST_BETWEEN_LOOKS) } else { BETWEEN_LOOKS };
+        }
     }
 }
 
@@ -207,6 +211,25 @@ mod tests {
         base.note(sample(400, 10), Moment::default());
         let looks: Vec<_> = (0..60).filter(|second| look(&mut base, second * 1_000, 0)).collect();
         assert_eq!(looks, [0, 2, 6, 14, 30, 46]);
+    }
+
+    /// A queue that does not empty would hold up frames most of the time otherwise.
+    #[test]
+    fn looks_that_see_nothing_come_less_and_less_often_and_take_nothing_away() {
+        let mut base = Base::new(50 * MILLISECOND);
+        base.note(sample(400, 10), Moment::default());
+        assert!(look(&mut base, 0, 180));
+        let mut began = Vec::new();
+        for second in 2..40 {
+            let moment = Moment::from_nanos(second * 1_000 * MILLISECOND);
+            if base.look(false, moment) {
+                began.push(second);
+            }
+            let _held = base.room(1_000_000, moment);
+        }
+        assert_eq!(began, [2, 7, 14, 25]);
+        assert!(look(&mut base, 60_000, 180));
+        assert_eq!(base.known_ns(), 180 * MILLISECOND);
     }
 
     #[test]

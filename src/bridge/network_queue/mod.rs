@@ -254,8 +254,8 @@ impl NetworkQueue {
         }
     }
 
-    /// How many bytes may be handed over while so many are under way, of those that have gathered since then; or when to ask
-    /// again.
+    /// How many bytes may be handed over while so many are under way; or when to ask again. So many have gathered, the first of
+    /// them at `since`.
     pub fn room(
         &mut self,
         under_way: usize,
